@@ -1,0 +1,17 @@
+"""Where the package finds its own files and where it may write."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def data_dir() -> Path:
+    """The folder with the course map, `datasets.toml` and the checkpoints: in a wheel or in the repository."""
+    packaged = Path(__file__).parent / "_data"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "data"
+
+
+def cache_dir() -> Path:
+    """Prepared data sets go here, outside the repository; set `AIGC_CACHE` to move it."""
+    return Path(os.environ.get("AIGC_CACHE") or platformdirs.user_cache_path("aigc_lib"))
