@@ -1,0 +1,47 @@
+"""Real data, offline, with provenance: `load("digits")`, `load("zh-en", "test")`, `names()`.
+
+Everything is read from installed packages or made from them with a fixed seed; nothing is downloaded. What each data
+set is, its licence and its digest stand in `data/datasets.toml` and in the `info` of what `load` returns.
+"""
+
+import inspect
+from importlib import import_module
+
+from aigc_lib.datasets.base import SPLITS, Dataset
+
+__all__ = ["load", "names"]
+
+# name -> module and function; imported only when asked for, so that `import aigc_lib.datasets` needs no data package
+_LOADERS = {
+    "digits": "images.digits",
+}
+
+
+def names() -> tuple[str, ...]:
+    """All data sets that `load` knows."""
+    return tuple(_LOADERS)
+
+
+def load(name: str, split: str = "train", **options: object) -> Dataset:
+    """One split of a data set.
+
+    Args:
+        name: one of `names()`.
+        split: "train", "validation" or "test".
+        options: what the data set's own function takes besides the split, such as `resolution`.
+
+    Raises:
+        ValueError: unknown name, split or option; the message lists the choices. Also a changed digest
+            (`DataChangedError`).
+        ModuleNotFoundError: a data package is not installed; the message holds the command that installs it.
+    """
+    if name not in _LOADERS:
+        raise ValueError(f"unknown data set {name!r}; there are: {', '.join(_LOADERS)}")
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}; there are: {', '.join(SPLITS)}")
+    module, _, function = _LOADERS[name].partition(".")
+    loader = getattr(import_module(f"aigc_lib.datasets.{module}"), function)
+    known = list(inspect.signature(loader).parameters)[1:]
+    if unknown := [option for option in options if option not in known]:
+        raise ValueError(f"data set {name!r} has no option {unknown[0]!r}; it takes: {', '.join(known) or 'none'}")
+    return loader(split, **options)
