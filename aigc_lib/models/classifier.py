@@ -76,7 +76,9 @@ class DigitClassifier(nn.Module):
         """
         expected = (self.config.n_channels, self.config.resolution, self.config.resolution)
         if images.dim() != 4 or images.shape[1:] != expected:
-            raise ValueError(f"expected images of shape (B, {', '.join(map(str, expected))}), got {tuple(images.shape)}")
+            raise ValueError(
+                f"expected images of shape (B, {', '.join(map(str, expected))}), got {tuple(images.shape)}"
+            )
         return self.penultimate(self.convolutions(images))
 
     def forward(self, images: Tensor) -> Tensor:
