@@ -1,0 +1,38 @@
+"""The recipes by name. A name is `<system>-<data>`; a system's bare name means its first data set."""
+
+from importlib import import_module
+
+from aigc_lib.training.recipe import Recipe
+
+_WHERE = {
+    "gan-digits": ("aigc_lib.training.recipes.gan", "DigitsGAN"),
+    "gan-emoji": ("aigc_lib.training.recipes.gan", "EmojiGAN"),
+    "classifier-digits": ("aigc_lib.training.recipes.classifier", "DigitsClassifier"),
+}
+
+
+def names() -> list[str]:
+    """All recipes."""
+    return list(_WHERE)
+
+
+def full_name(name: str) -> str:
+    """`gan` → `gan-digits`; a full name stays as it is.
+
+    Raises:
+        ValueError: no such recipe; the text lists them.
+    """
+    for each in _WHERE:
+        if name in (each, each.split("-")[0]):
+            return each
+    raise ValueError(f"no recipe {name!r}; there are {', '.join(_WHERE)}")
+
+
+def resolve(name: str) -> type[Recipe]:
+    """The recipe class of a name.
+
+    Raises:
+        ValueError: as `full_name`.
+    """
+    module, attribute = _WHERE[full_name(name)]
+    return getattr(import_module(module), attribute)
