@@ -1,0 +1,219 @@
+"""The command `aigc`: train, sample, evaluate, data, course, gpu-check. It mirrors the library, which does the work.
+
+    aigc train gan --profile laptop         python -m aigc_lib.cli …         torchrun … -m aigc_lib.cli train gan
+
+Exit codes: 0 done, 1 it ran and something is wrong (a chapter failed), 2 a mistake in what was asked, 130 stopped.
+The library is imported inside the commands, so that `aigc --help` answers at once.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+PROFILES = ("smoke", "laptop", "gpu")
+DATA_COLUMNS = ("name", "modality", "train", "validation", "test", "installed", "licence", "packages")
+
+
+def train(arguments: argparse.Namespace) -> int:
+    from aigc_lib import training
+    from aigc_lib.training.recipes import resolve
+
+    name = resolve(arguments.recipe)
+    result = training.train(
+        name,
+        profile=arguments.profile,
+        device=arguments.device,
+        seed=arguments.seed,
+        steps=arguments.steps,
+        out=arguments.out or Path("runs") / f"{name}-{arguments.profile}",
+        resume=not arguments.fresh,
+    )
+    if os.environ.get("RANK", "0") == "0":  # torchrun starts several of us; one speaks
+        losses = {key: value for key, value in result.history[-1].items() if key != "step"} if result.history else {}
+        print(f"{name}: {result.step} steps", *(f"{key} {value:.4g}" for key, value in losses.items()), sep="  ")
+        print(f"checkpoint: {result.checkpoint}")
+    return 0
+
+
+def sample(arguments: argparse.Namespace) -> int:
+    from aigc_lib import training
+    from aigc_lib.training.recipes import resolve
+
+    name = resolve(arguments.name)
+    out = arguments.out or Path(f"{name}.png")
+    print(training.sample(name, n=arguments.n, out=out, seed=arguments.seed, device=arguments.device))
+    return 0
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    from aigc_lib import training
+    from aigc_lib.training.recipes import resolve
+
+    name = resolve(arguments.name)
+    metrics = training.evaluate(name, n=arguments.n, seed=arguments.seed, device=arguments.device)
+    print(table([[metric, f"{value:.4g}"] for metric, value in metrics.items()]))
+    return 0
+
+
+def data_list(arguments: argparse.Namespace) -> int:
+    from aigc_lib.datasets import provenance
+
+    rows = [row for row in provenance.rows() if row["name"] in (arguments.names or [row["name"]])]
+    for name in arguments.names:
+        provenance.info(name)  # an unknown one is an error that lists the known
+    print(table([DATA_COLUMNS, *([row[column] for column in DATA_COLUMNS] for row in rows)]))
+    return 0
+
+
+def data_check(arguments: argparse.Namespace) -> int:
+    from aigc_lib.datasets import provenance
+
+    for name in arguments.names or ["all"]:
+        for found in provenance.check(name):
+            print(f"✓ {found.name}: {found.n_files} files, sha256 {found.digest[:12]}…", *found.notes, sep="; ")
+    return 0
+
+
+def data_prepare(arguments: argparse.Namespace) -> int:
+    from aigc_lib import datasets
+
+    datasets.prepare(arguments.names or None)
+    return 0
+
+
+def course_run(arguments: argparse.Namespace) -> int:
+    from aigc_lib.teaching import course
+
+    report = course.run(
+        arguments.chapters,
+        profile=arguments.profile,
+        seed=arguments.seed,
+        device=arguments.device,
+        out=arguments.out,
+        fresh=arguments.fresh,
+        jobs=arguments.jobs,
+        notebooks=arguments.notebooks,
+    )
+    print(f"report: {arguments.out / 'report.html'}")
+    print(f"{report.n_passed} passed, {report.n_failed} failed")
+    return 1 if report.n_failed else 0
+
+
+def course_list(arguments: argparse.Namespace) -> int:
+    from aigc_lib.teaching import course
+
+    print(table([[chapter.path.name, chapter.title] for chapter in course.chapters(arguments.notebooks)]))
+    return 0
+
+
+def course_coverage(arguments: argparse.Namespace) -> int:
+    from aigc_lib.teaching import course_map
+
+    print(course_map.coverage_report())
+    return 0
+
+
+def gpu_check(arguments: argparse.Namespace) -> int:
+    from aigc_lib.training import gpu_check as check
+
+    return check.main()
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest text."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not a positive number")
+    return number
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(prog="aigc", description="Train and use the course's models; run the course.")
+    root.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = root.add_subparsers(required=True, metavar="command", title="commands")
+
+    seeded = argparse.ArgumentParser(add_help=False)
+    seeded.add_argument("--seed", type=int, default=0, help="of everything random (0)")
+    seeded.add_argument("--device", default="auto", help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps")
+    profiled = argparse.ArgumentParser(add_help=False, parents=[seeded])
+    profiled.add_argument("--profile", choices=PROFILES, default="laptop", help="the budget (laptop)")
+
+    def command(group: argparse._SubParsersAction, name: str, run, text: str, *parents: argparse.ArgumentParser):
+        made = group.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", parents=parents)
+        made.set_defaults(run=run)
+        return made
+
+    made = command(commands, "train", train, "train a model; the same command again goes on where it stopped", profiled)
+    made.add_argument("recipe", help="such as gan-digits; gan means that")
+    made.add_argument("--steps", type=positive, help="in all (the profile's)")
+    made.add_argument("--out", type=Path, help="folder of the run (runs/RECIPE-PROFILE)")
+    made.add_argument("--fresh", action="store_true", help="begin again, even if the folder holds a run")
+
+    made = command(commands, "sample", sample, "draw from a trained model", seeded)
+    made.add_argument("name", help="of the checkpoint, such as gan-digits; gan means that")
+    made.add_argument("--n", type=positive, default=64, help="how many (64)")
+    made.add_argument("--out", type=Path, help="file to write (NAME.png)")
+
+    made = command(commands, "evaluate", evaluate, "measure a trained model against held-out data", seeded)
+    made.add_argument("name", help="of the checkpoint, such as gan-digits; gan means that")
+    made.add_argument("--n", type=positive, default=1000, help="samples to draw (1000)")
+
+    data = command(commands, "data", None, "the data sets").add_subparsers(required=True, metavar="command")
+    for name, run, text in [
+        ("list", data_list, "show what there is, from where, under which licence"),
+        ("check", data_check, "recompute the digests and compare them with data/datasets.toml"),
+        ("prepare", data_prepare, "make and cache what takes longer than a moment"),
+    ]:
+        command(data, name, run, text).add_argument("names", nargs="*", metavar="NAME", help="data sets (all)")
+
+    course = command(commands, "course", None, "the ten chapters").add_subparsers(required=True, metavar="command")
+    made = command(
+        course, "run", course_run, "execute chapters and write a report; what is done is not repeated", profiled
+    )
+    made.add_argument("chapters", nargs="*", metavar="CHAPTER", help="such as 2 or 02_core_concepts (all)")
+    made.add_argument("--out", type=Path, default=Path("build/course"), help="folder to write to (build/course)")
+    made.add_argument("--fresh", action="store_true", help="execute again what is done")
+    made.add_argument("--jobs", type=positive, default=1, help="chapters at a time; they share the cores (1)")
+    made.add_argument("--notebooks", type=Path, help="folder of the chapters (the repository's notebooks/)")
+    made = command(course, "list", course_list, "show the chapters")
+    made.add_argument("--notebooks", type=Path, help="folder of the chapters (the repository's notebooks/)")
+    command(
+        course, "coverage", course_coverage, "show which items of the source document are taught, and which not yet"
+    )
+
+    command(commands, "gpu-check", gpu_check, "run the GPU's tests and every recipe on it, beside the CPU")
+    return root
+
+
+def is_readers_mistake(error: Exception) -> bool:
+    """Errors whose text says what to do. A CheckpointError can only come from a module that was imported meanwhile."""
+    checkpoints = sys.modules.get("aigc_lib.training.checkpoints")
+    ours = (checkpoints.CheckpointError,) if checkpoints else ()
+    return isinstance(error, (ValueError, OSError, ImportError, *ours))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except KeyboardInterrupt:
+        print("aigc: stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if options.debug or not is_readers_mistake(error):
+            raise
+        print(f"aigc: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
