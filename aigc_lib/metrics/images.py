@@ -33,7 +33,7 @@ __all__ = [
     "precision_recall",
 ]
 
-_CHUNK = 2_000  # rows of a distance matrix at once: 2,000 × 10,000 in float64 are 160 MB
+_CHUNK = 500  # rows of a distance matrix at once: 500 × 10,000 in float64 are 40 MB
 
 
 def _rows(values: Tensor, name: str, *, at_least: int = 1) -> Tensor:
@@ -124,7 +124,7 @@ def frechet_distance_of(features_a: Tensor, features_b: Tensor) -> float:
 def _squared_distances(first: Tensor, second: Tensor) -> Tensor:
     """Squared Euclidean distances (N, M) by one matrix product; what is zero but for rounding is zero."""
     sizes = first.square().sum(1)[:, None] + second.square().sum(1)
-    squares = sizes - 2 * first @ second.T
+    squares = torch.addmm(sizes, first, second.T, alpha=-2)
     return squares.masked_fill_(squares < 1e-13 * sizes, 0.0)
 
 
@@ -134,7 +134,7 @@ def _squared_radii(rows: Tensor, k: int) -> Tensor:
     for start in range(0, len(rows), _CHUNK):
         squares = _squared_distances(rows[start : start + _CHUNK], rows)
         squares[torch.arange(len(squares)), start + torch.arange(len(squares))] = 0.0  # a row is its own neighbour 0
-        radii.append(squares.kthvalue(k + 1, dim=1).values)
+        radii.append(squares.topk(k + 1, largest=False).values[:, -1])
     return torch.cat(radii)
 
 
