@@ -86,7 +86,8 @@ def write(path: Path, state: Any) -> None:
     """
     tensors, skeleton = flatten(state)
     text = json.dumps(skeleton)
-    metadata = {"format": FORMAT, "state": text, "sha256": digest_of(tensors, text)}
+    # One entry: safetensors writes several in any order, and equal states are to give equal files.
+    metadata = {FORMAT: json.dumps({"sha256": digest_of(tensors, text), "state": text})}
     write_whole(path, to_bytes(tensors, metadata=metadata))
 
 
@@ -142,17 +143,19 @@ def read(path: Path) -> Any:
         raise CheckpointError(
             f"{path} is damaged or no safetensors file ({error}); delete it or restore a copy"
         ) from error
-    if metadata.get("format") != FORMAT:
+    if FORMAT not in metadata:
+        raise CheckpointError(f"{path} is no checkpoint of this package: there is no {FORMAT!r} in its header")
+    try:
+        content = json.loads(metadata[FORMAT])
+        found, stated = digest_of(tensors, content["state"]), content["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged: its header is none of ours; delete it or restore a copy") from error
+    if found != stated:
         raise CheckpointError(
-            f"{path} is no checkpoint of this package: expected {FORMAT}, got {metadata.get('format')}"
+            f"{path} was changed after it was written: its digest is {found[:12]}…, it says {stated[:12]}…; "
+            "delete it or restore a copy"
         )
-    found = digest_of(tensors, metadata["state"])
-    if found != metadata["sha256"]:
-        raise CheckpointError(
-            f"{path} was changed after it was written: its digest is {found[:12]}…, "
-            f"it says {metadata['sha256'][:12]}…; delete it or restore a copy"
-        )
-    return unflatten(tensors, json.loads(metadata["state"]))
+    return unflatten(tensors, json.loads(content["state"]))
 
 
 def shipped(name: str) -> tuple[Path, Path]:

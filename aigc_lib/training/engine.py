@@ -212,7 +212,7 @@ def run(
     bar = tqdm(total=total, initial=state.step, desc=recipe.name, disable=not shown, unit="step")
     with bar, _stop_signals() as stop:
         while state.step < total and not stop:
-            _advance(state, order, bar, budget)
+            _advance(state, order, bar, budget, total)
             if state.step % budget.checkpoint_every == 0 and state.step < total:
                 state.save()
         state.save()
@@ -229,7 +229,7 @@ def run(
     )
 
 
-def _advance(state: _Run, order: DataOrder, bar: tqdm, budget: Budget) -> None:
+def _advance(state: _Run, order: DataOrder, bar: tqdm, budget: Budget, total: int) -> None:
     """One step, and the log line and preview that are due after it."""
     recipe, context = state.recipe, state.recipe.context
     batch = recipe.batch(context.share(order.indices(state.step)))
@@ -238,7 +238,7 @@ def _advance(state: _Run, order: DataOrder, bar: tqdm, budget: Budget) -> None:
     bar.update()
     if state.step % budget.log_every == 0:
         _log(state, losses, bar)
-    if state.step % budget.preview_every == 0 and context.accelerator.is_main_process:
+    if state.step in budget.preview_steps(total) and context.accelerator.is_main_process:
         _preview(state)
 
 

@@ -18,13 +18,12 @@ MAX_BYTES = 6_000_000
 EVALUATION = {"n": 1000, "seed": 0}
 
 
-def publish(result: TrainingResult, *, command: str, n_previews: int = 24) -> Path:
+def publish(result: TrainingResult, *, command: str) -> Path:
     """Write `data/checkpoints/<name>.safetensors` and its record, evaluated here and now.
 
     Args:
         result: of `train`.
         command: the command line that gives this result again.
-        n_previews: how many previews are kept, spread evenly over the run.
 
     Raises:
         ValueError: the file would be larger than 6 MB.
@@ -37,9 +36,8 @@ def publish(result: TrainingResult, *, command: str, n_previews: int = 24) -> Pa
         "parts": {name: part.state_dict() for name, part in parts.items()},
     }
     if result.previews:
-        chosen = torch.linspace(0, len(result.previews) - 1, min(n_previews, len(result.previews))).round().int()
-        kept = [result.previews[i] for i in chosen.tolist()]
-        state["trajectory"] = {"steps": [step for step, _ in kept], "previews": torch.stack([p for _, p in kept])}
+        steps, previews = zip(*result.previews, strict=True)
+        state["trajectory"] = {"steps": list(steps), "previews": torch.stack(previews)}
     path = data_dir() / "checkpoints" / f"{recipe.name}.safetensors"
     checkpoints.write(path, state)
     if path.stat().st_size > MAX_BYTES:

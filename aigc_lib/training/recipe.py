@@ -16,13 +16,24 @@ from torch.optim.swa_utils import AveragedModel
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How much a profile trains, in steps and sizes, never in seconds."""
+    """How much a profile trains, in steps and sizes, never in seconds.
+
+    Args:
+        steps, batch_size: all processes together take `steps` steps on `batch_size` examples.
+        log_every, checkpoint_every: in steps.
+        n_previews: how often the run shows what it makes, in steps that grow geometrically: early ones change most.
+    """
 
     steps: int
     batch_size: int
     log_every: int = 20
-    preview_every: int = 500
     checkpoint_every: int = 500
+    n_previews: int = 24
+
+    def preview_steps(self, total: int) -> set[int]:
+        """The steps of a run of `total` steps after which a preview is due; the last one is among them."""
+        ratio = max(total, 1) / max(total / 256, 1)
+        return {round(total / ratio ** (i / max(self.n_previews - 1, 1))) for i in range(self.n_previews)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,7 @@ class GANTraining:
 
     loss: str = "relativistic"
     learning_rate: float = 4e-4
-    penalty_weight: float = 1.0
+    penalty_weight: float = 0.3
     penalty_every: int = 4
     max_shift: int = 2
     ema_decay: float = 0.999
@@ -200,9 +200,9 @@ class DigitsGAN(GANRecipe):
     dataset = "digits"
     feature_network = "digit-classifier"
     budgets: ClassVar[dict[str, Budget]] = {
-        "smoke": Budget(steps=30, batch_size=32, log_every=5, preview_every=15),
-        "laptop": Budget(steps=200, batch_size=64, log_every=10, preview_every=20),
-        "gpu": Budget(steps=40_000, batch_size=256, log_every=100, preview_every=2_000, checkpoint_every=2_000),
+        "smoke": Budget(steps=30, batch_size=32, log_every=5),
+        "laptop": Budget(steps=200, batch_size=64, log_every=10),
+        "gpu": Budget(steps=40_000, batch_size=256, log_every=100, checkpoint_every=2_000),
     }
 
     @classmethod
@@ -224,9 +224,9 @@ class EmojiGAN(GANRecipe):
     dataset = "emoji"
     feature_network = "efficientnet-lite0"
     budgets: ClassVar[dict[str, Budget]] = {
-        "smoke": Budget(steps=20, batch_size=32, log_every=5, preview_every=10),
-        "laptop": Budget(steps=150, batch_size=64, log_every=10, preview_every=25),
-        "gpu": Budget(steps=40_000, batch_size=256, log_every=100, preview_every=2_000, checkpoint_every=2_000),
+        "smoke": Budget(steps=20, batch_size=32, log_every=5),
+        "laptop": Budget(steps=150, batch_size=64, log_every=10),
+        "gpu": Budget(steps=40_000, batch_size=256, log_every=100, checkpoint_every=2_000),
     }
 
     @classmethod
