@@ -28,7 +28,7 @@ def array(value: Any, name: str) -> NDArray:
     try:
         result = np.asarray(value)
         if result.dtype.kind == "O":  # SymPy numbers, fractions
-            result = result.astype(np.complex128)
+            result = np.array([complex(entry) for entry in result.flat]).reshape(result.shape)
             return result if result.imag.any() else result.real
         if result.dtype.kind not in "biufc":
             raise TypeError(f"dtype {result.dtype}")
