@@ -5,6 +5,9 @@ PROFILE ?= laptop
 BIN := .venv/bin
 NBVAL := --nbval --nbval-sanitize-with tests/notebooks/sanitize.cfg --nbval-current-env --nbval-cell-timeout 600
 
+# Where it is set, every one of some thirty kernels would compile torch's and sympy's sources anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup course test lab gpu-check clean
 
 help:  ## this list

@@ -18,9 +18,8 @@ DATA_COLUMNS = ("name", "modality", "train", "validation", "test", "installed", 
 
 def train(arguments: argparse.Namespace) -> int:
     from aigc_lib import training
-    from aigc_lib.training.recipes import resolve
 
-    name = resolve(arguments.recipe)
+    name = training.full_name(arguments.recipe)
     result = training.train(
         name,
         profile=arguments.profile,
@@ -34,14 +33,18 @@ def train(arguments: argparse.Namespace) -> int:
         losses = {key: value for key, value in result.history[-1].items() if key != "step"} if result.history else {}
         print(f"{name}: {result.step} steps", *(f"{key} {value:.4g}" for key, value in losses.items()), sep="  ")
         print(f"checkpoint: {result.checkpoint}")
+        if arguments.ship:
+            from aigc_lib.training.publish import publish
+
+            command = f"aigc train {name} --profile {arguments.profile} --steps {result.step} --seed {arguments.seed} --ship"
+            print(f"shipped: {publish(result, command=command)}")
     return 0
 
 
 def sample(arguments: argparse.Namespace) -> int:
     from aigc_lib import training
-    from aigc_lib.training.recipes import resolve
 
-    name = resolve(arguments.name)
+    name = training.full_name(arguments.name)
     out = arguments.out or Path(f"{name}.png")
     print(training.sample(name, n=arguments.n, out=out, seed=arguments.seed, device=arguments.device))
     return 0
@@ -49,10 +52,8 @@ def sample(arguments: argparse.Namespace) -> int:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     from aigc_lib import training
-    from aigc_lib.training.recipes import resolve
 
-    name = resolve(arguments.name)
-    metrics = training.evaluate(name, n=arguments.n, seed=arguments.seed, device=arguments.device)
+    metrics = training.evaluate(arguments.name, n=arguments.n, seed=arguments.seed, device=arguments.device)
     print(table([[metric, f"{value:.4g}"] for metric, value in metrics.items()]))
     return 0
 
@@ -156,6 +157,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--steps", type=positive, help="in all (the profile's)")
     made.add_argument("--out", type=Path, help="folder of the run (runs/RECIPE-PROFILE)")
     made.add_argument("--fresh", action="store_true", help="begin again, even if the folder holds a run")
+    made.add_argument("--ship", action="store_true", help="evaluate the result and put it into data/checkpoints")
 
     made = command(commands, "sample", sample, "draw from a trained model", seeded)
     made.add_argument("name", help="of the checkpoint, such as gan-digits; gan means that")
@@ -193,11 +195,11 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
-def is_readers_mistake(error: Exception) -> bool:
-    """Errors whose text says what to do. A CheckpointError can only come from a module that was imported meanwhile."""
-    checkpoints = sys.modules.get("aigc_lib.training.checkpoints")
-    ours = (checkpoints.CheckpointError,) if checkpoints else ()
-    return isinstance(error, (ValueError, OSError, ImportError, *ours))
+def says_what_to_do(error: Exception) -> bool:
+    """Whether the text of an error is meant for the reader. Only modules that were imported can have raised theirs."""
+    ours = [("aigc_lib.training.checkpoints", "CheckpointError"), ("aigc_lib.training.engine", "TrainingDiverged")]
+    known = tuple(getattr(sys.modules[module], name) for module, name in ours if module in sys.modules)
+    return isinstance(error, (ValueError, OSError, ImportError, *known))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -209,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("aigc: stopped", file=sys.stderr)
         return 130
     except Exception as error:
-        if options.debug or not is_readers_mistake(error):
+        if options.debug or not says_what_to_do(error):
             raise
         print(f"aigc: {error}", file=sys.stderr)
         return 2

@@ -136,7 +136,7 @@ def prepare_data():
 
 def set_up(environment):
     check_python()
-    made = digest(sys.version, VENV)  # a folder that was moved has scripts that point to the old place
+    made = digest(sys.version, str(VENV))  # a folder that was moved has scripts that point to the old place
     installed = digest(made, ROOT / "requirements.lock", ROOT / "pyproject.toml", Path(__file__))
     prepared = digest(installed, ROOT / "data" / "datasets.toml", environment.get("AIGC_CACHE"))
     steps = [
