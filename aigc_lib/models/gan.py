@@ -29,7 +29,7 @@ class GANConfig:
     """Sizes of both networks.
 
     Args:
-        resolution: height and width in pixels; 7 or 8 (or 4, 5, 6) times a power of two, such as 28, 32, 48, 64.
+        resolution: height and width in pixels; above 8 and 5 to 8 times a power of two, such as 28, 32, 48, 64.
         n_channels: 1 for grey, 3 for colour.
         latent_dim: Z, size of the noise vector.
         width: channels at half the resolution; doubled at every further halving, at most eight-fold.
@@ -46,9 +46,9 @@ class GANConfig:
         for name in ("n_channels", "latent_dim", "width", "minibatch_group"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 4 <= self.base_resolution <= 8:
+        if not (4 <= self.base_resolution <= 8 < self.resolution):
             raise ValueError(
-                f"resolution must be 4 to 8 times a power of two (28, 32, 48, 64, …), got {self.resolution}, "
+                f"resolution must be above 8 and 5 to 8 times a power of two (28, 32, 64, …), got {self.resolution}, "
                 f"which halves down to {self.base_resolution}"
             )
 
