@@ -14,6 +14,10 @@ __all__ = ["load", "names"]
 # name -> module and function; imported only when asked for, so that `import aigc_lib.datasets` needs no data package
 _LOADERS = {
     "digits": "images.digits",
+    "emoji": "images.emoji",
+    "avatars": "rendered.avatars",
+    "photographs": "images.photographs",
+    "glyphs": "rendered.glyphs",
 }
 
 

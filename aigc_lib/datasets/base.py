@@ -97,8 +97,8 @@ class SpeechItem:
 class MusicItem:
     """A piece as notes.
 
-    `notes` is (N, 4) float32, sorted by onset, then voice, then pitch. Columns: onset and duration in quarter notes
-    (onset from the start of the piece), MIDI pitch (60 is middle C), voice (0 is the highest part). Tied notes are joined.
+    `notes` is (N, 4) float32, sorted by onset, then voice, then pitch. Columns: onset from the start of the piece and
+    duration, both in quarter notes; MIDI pitch (60 is middle C); voice (0 is the highest part). Tied notes are joined.
     """
 
     notes: Tensor  # (N, 4)

@@ -20,7 +20,7 @@ def prepared(info: DatasetInfo, build: Callable[[], Arrays], **parameters: objec
     """What `build()` returns, from the cache if it was built before from the same sources with the same parameters.
 
     The file name carries a digest of the source digest and the parameters, so that changed data is never mistaken for
-    the old. A damaged file is built again; where nothing can be written, the arrays are built each time, with a warning.
+    the old. A damaged file is built again; where nothing can be written, they are built each time, with a warning.
 
     Args:
         info: its name and digest become part of the file name.
