@@ -15,9 +15,9 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 
 try:
-    import nbformat
     import papermill
     import psutil
+    from papermill.iorw import load_notebook_node
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"running chapters needs {error.name}: pip install 'aigc-lib[course]'") from error
 from tqdm import tqdm
@@ -57,7 +57,7 @@ class Result:
 
 def read_chapter(path: Path) -> Chapter:
     """The chapter that a notebook holds."""
-    cells = nbformat.read(path, as_version=4).cells
+    cells = load_notebook_node(str(path)).cells
     headings = (re.match(r"# (.+)", cell.source) for cell in cells if cell.cell_type == "markdown")
     title = next((heading[1].strip() for heading in headings if heading), path.stem)
     return Chapter(path=path, title=title, n_cells=sum(c.cell_type == "code" and bool(c.source.strip()) for c in cells))
@@ -134,7 +134,7 @@ def execute(chapter: Chapter, out: Path, parameters: dict[str, object]) -> Resul
     executed, started = out / chapter.path.name, time.perf_counter()
     cell = error = current = ""
 
-    def begin(cell: nbformat.NotebookNode, cell_index: int) -> None:
+    def begin(cell: dict, cell_index: int) -> None:
         nonlocal current
         current = cell.get("id", str(cell_index))
         if _cells is not None:
@@ -181,7 +181,7 @@ def count_checks(notebook: Path) -> int:
     """How many lines of a notebook's text outputs begin with a check mark; 0 if there is no notebook."""
     if not notebook.is_file():
         return 0
-    outputs = [out for cell in nbformat.read(notebook, as_version=4).cells for out in cell.get("outputs", [])]
+    outputs = [out for cell in load_notebook_node(str(notebook)).cells for out in cell.get("outputs", [])]
     texts = [out.get("text", "") or out.get("data", {}).get("text/plain", "") for out in outputs]
     return sum(line.startswith(CHECK_MARK) for text in texts for line in text.splitlines())
 
