@@ -254,7 +254,7 @@ def _remainder(left: Any, right: Any) -> list[sympy.Expr]:
     """Every entry of left − right, simplified."""
     try:
         left, right = (sympy.sympify(side, strict=True) for side in (left, right))
-    except sympy.SympifyError as error:
+    except (TypeError, ValueError) as error:  # SympifyError is a ValueError
         raise ValueError(f"both sides have to be SymPy expressions, got {left!r} and {right!r}") from error
     if isinstance(left, sympy.MatrixBase) and isinstance(right, sympy.MatrixBase):
         if left.shape != right.shape:

@@ -59,7 +59,8 @@ _STYLE = {
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
     "legend.fontsize": 8,
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.9,
     "image.cmap": "viridis",
     "image.interpolation": "nearest",
     "axes.unicode_minus": True,
@@ -105,14 +106,16 @@ def show(fig: Figure, caption: str, alt: str) -> None:
     Raises:
         ValueError: caption or alt is empty, or they are the same text.
     """
-    show_html(picture_html(png(fig), alt), caption, alt)
-    plt.close(fig)
+    require_texts(caption, alt)
+    show_html(picture_html(png(fig, crop=True), alt), caption)
 
 
-def png(fig: Figure) -> bytes:
-    """The figure as PNG bytes."""
+def png(fig: Figure, *, crop: bool) -> bytes:
+    """The figure as PNG bytes, and closes it. With `crop` without its empty margins: not for pictures that change."""
     buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", dpi=_DPI)
+    margins = {"bbox_inches": "tight", "pad_inches": 0.08} if crop else {}
+    fig.savefig(buffer, format="png", dpi=_DPI, **margins)
+    plt.close(fig)
     return buffer.getvalue()
 
 
@@ -126,9 +129,8 @@ def data_uri(content: bytes, mime_type: str) -> str:
     return f"data:{mime_type};base64,{base64.b64encode(content).decode()}"
 
 
-def show_html(content: str, caption: str, alt: str) -> None:
-    """Display HTML that is safe already as one figure with its caption. Errors as in `show`."""
-    require_texts(caption, alt)
+def show_html(content: str, caption: str) -> None:
+    """Display HTML, escaped already, as one figure with its caption."""
     html = (
         f'<figure style="margin:0.5em 0">{content}'
         f'<figcaption style="font-style:italic">{escape(caption)}</figcaption></figure>'
