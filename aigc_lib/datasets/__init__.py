@@ -18,6 +18,9 @@ _LOADERS = {
     "avatars": "rendered.avatars",
     "photographs": "images.photographs",
     "glyphs": "rendered.glyphs",
+    "shakespeare": "text.shakespeare",
+    "zh-en": "text.zh_en",
+    "pronunciations": "text.pronunciations",
 }
 
 
