@@ -100,7 +100,7 @@ def write_whole(path: Path, content: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
@@ -114,6 +114,12 @@ def write_whole(path: Path, content: bytes) -> None:
                 os.unlink(temporary)
         kept = "the file that was there before is whole" if path.exists() else "nothing was left behind"
         raise CheckpointError(f"could not write {path}: {error.strerror}; {kept}") from error
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what writes left in `folder` when they were killed. Not while another process writes there."""
+    for leftover in folder.glob(".*.partial"):
+        leftover.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -168,7 +174,7 @@ def shipped(name: str) -> tuple[Path, Path]:
     path, record = folder / f"{name}.safetensors", folder / f"{name}.json"
     if not path.is_file() or not record.is_file():
         there = ", ".join(sorted(each.stem for each in folder.glob("*.json"))) or "none"
-        raise FileNotFoundError(f"no shipped checkpoint {name!r}; there are: {there}. `aigc train {name}` makes one")
+        raise FileNotFoundError(f"no shipped checkpoint {name!r}; there are: {there}. `aigc train … --ship` makes one")
     return path, record
 
 

@@ -202,6 +202,8 @@ def run(
     identity = {"recipe": recipe.name, "seed": seed, "batch_size": budget.batch_size, "n_examples": recipe.n_examples}
     identity |= {"config": repr(recipe.config)}
     state = _Run(recipe=recipe, identity=identity, folder=out)
+    if out and accelerator.is_main_process:
+        checkpoints.clear_leftovers(out)
     if out and resume and state.checkpoint.exists():
         state.restore()
         state.write_log()

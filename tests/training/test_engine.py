@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def toy_process(folder: Path, profile: str = "laptop", steps: int = 400) -> subprocess.Popen:
+def toy_process(folder: Path, profile: str = "laptop", steps: int = 200) -> subprocess.Popen:
     command = [sys.executable, "-m", "tests.training.toy", str(folder), profile, str(steps)]
     return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -58,6 +58,50 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, uninte
     assert (tmp_path / "last.safetensors").read_bytes() == uninterrupted
 
 
+@pytest.mark.parametrize(("function", "call"), [("write", 40), ("fsync", 41), ("replace", 20), ("fsync", 42)])
+def test_a_run_killed_within_a_checkpoint_write_ends_with_the_same_bits(tmp_path, uninterrupted, function, call):
+    # The n-th call kills the process: half-written file, complete file without a name, renamed but not yet synced.
+    program = f"""
+import io, os, signal, sys
+calls = 0
+def deadly(*arguments):
+    global calls
+    calls += 1
+    if calls == {call}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return honest(*arguments)
+if {function!r} == "write":
+    fdopen = os.fdopen
+    def open_deadly(*arguments):
+        global honest
+        file = fdopen(*arguments)
+        class Half:
+            __enter__ = lambda self: self
+            __exit__ = lambda self, *error: file.close()
+            fileno, flush = file.fileno, file.flush
+            def write(self, content):
+                global honest
+                honest = file.write
+                file.write(content[: len(content) // 2])
+                file.flush()
+                deadly(content[len(content) // 2 :])
+        return Half()
+    os.fdopen = open_deadly
+else:
+    honest = getattr(os, {function!r})
+    setattr(os, {function!r}, deadly)
+sys.argv = ["toy", {str(tmp_path)!r}, "laptop", "200"]
+import runpy
+runpy.run_module("tests.training.toy", run_name="__main__")
+"""
+    killed = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=ENVIRONMENT, check=False, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    assert checkpoints.read(tmp_path / "last.safetensors")["step"] < 200
+    assert toy_process(tmp_path).wait(120) == 0
+    assert (tmp_path / "last.safetensors").read_bytes() == uninterrupted
+    assert not list(tmp_path.glob(".*"))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_signal_saves_and_the_run_goes_on_from_there(tmp_path, uninterrupted, number):
     process = toy_process(tmp_path)
@@ -67,7 +111,7 @@ def test_a_stop_signal_saves_and_the_run_goes_on_from_there(tmp_path, uninterrup
     process.send_signal(number)
     assert process.wait(60) != 0
     step = checkpoints.read(tmp_path / "last.safetensors")["step"]
-    assert 0 < step < 400
+    assert 0 < step < 200
     assert toy_process(tmp_path).wait(120) == 0
     assert (tmp_path / "last.safetensors").read_bytes() == uninterrupted
 

@@ -31,7 +31,7 @@ class Toy(Recipe):
     dataset = "none"
     budgets: ClassVar[dict[str, Budget]] = {
         "smoke": Budget(steps=60, batch_size=8, log_every=5, checkpoint_every=4),
-        "laptop": Budget(steps=400, batch_size=8, log_every=5, checkpoint_every=3),
+        "laptop": Budget(steps=200, batch_size=8, log_every=5, checkpoint_every=3),
         "gpu": Budget(steps=60, batch_size=8),
     }
 
