@@ -23,10 +23,10 @@ def parameters(source: str = PARAMETERS) -> NotebookNode:
 
 
 def notebook(*cells: NotebookNode) -> NotebookNode:
-    return v4.new_notebook(
-        cells=list(cells),
-        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-    )
+    """Not through `v4.new_notebook`, which mends ids that are there twice."""
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    return nbformat.from_dict({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
 
 
 def write(folder: Path, name: str, *cells: NotebookNode) -> Path:
