@@ -66,14 +66,7 @@ def test_chains_and_groups():
 
 @pytest.mark.parametrize(
     ("brackets", "shape"),
-    [
-        ("A[x]", "box"),
-        ("A(x)", "round"),
-        ("A{x}", "rhombus"),
-        ("A([x])", "stadium"),
-        ("A((x))", "circle"),
-        ("A", "box"),
-    ],
+    [("", "box"), ("[x]", "box"), ("(x)", "round"), ("{x}", "rhombus"), ("([x])", "stadium"), ("((x))", "circle")],
 )
 def test_shapes(brackets, shape):
     assert graph(f"flowchart TB\nA{brackets}").nodes["A"]["shape"] == shape
