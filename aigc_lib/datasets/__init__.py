@@ -21,6 +21,8 @@ _LOADERS = {
     "shakespeare": "text.shakespeare",
     "zh-en": "text.zh_en",
     "pronunciations": "text.pronunciations",
+    "moving-objects": "flow.moving_objects",
+    "motorcycle": "flow.motorcycle",
 }
 
 

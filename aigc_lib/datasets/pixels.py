@@ -1,5 +1,6 @@
 """Reading and resizing pictures: the few operations that all image data sets share."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ def area_resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.rint(resized).astype(np.uint8) if pixels.dtype == np.uint8 else resized
 
 
+@cache
 def _area_weights(old: int, new: int) -> np.ndarray:
     """(new, old) float32: the share of old pixel j in new pixel i; rows sum to one."""
     edges = np.arange(new + 1) * (old / new)

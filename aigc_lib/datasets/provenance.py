@@ -14,10 +14,16 @@ from aigc_lib.paths import data_dir
 def infos() -> dict[str, DatasetInfo]:
     """Every entry of `data/datasets.toml`, in the order of the file."""
     entries = tomllib.loads((data_dir() / "datasets.toml").read_text(encoding="utf-8"))
-    return {
-        name: DatasetInfo(name=name, recipe=entry.pop("recipe", ""), files=tuple(entry.pop("files")), **entry)
-        for name, entry in entries.items()
-    }
+    return {name: _info(name, entry, entries) for name, entry in entries.items()}
+
+
+def _info(name: str, entry: dict, entries: dict[str, dict]) -> DatasetInfo:
+    # What is made from other data sets reads their files, so these belong to its digest.
+    parts = [entry, *(entries[other] for other in entry.get("uses", []))]
+    own = {key: value for key, value in entry.items() if key != "uses"}
+    packages = {package: version for part in parts for package, version in part.get("packages", {}).items()}
+    files = tuple(pattern for part in parts for pattern in part.get("files", []))
+    return DatasetInfo(name=name, **({"recipe": ""} | own | {"packages": packages, "files": files}))
 
 
 def info(name: str) -> DatasetInfo:

@@ -15,7 +15,7 @@ def shakespeare(split: str) -> Items[TextItem]:
     """Shakespeare's 38 plays (with Edward III), one item a scene; all scenes of a play lie in one split.
 
     Each speech is the speaker's name in capitals with a colon, the lines as they stand, and an empty line. Headings and
-    stage directions are left out. All is printable ASCII and line feeds, 68 different characters, so that a character
+    stage directions are left out. All is printable ASCII and line feeds, 69 different characters, so that a character
     model needs no unknown symbol.
 
     Returns:
@@ -57,7 +57,7 @@ def _speeches(body: str) -> list[str]:
 def _spoken(paragraph: str) -> list[str]:
     """The lines of a paragraph without stage directions.
 
-    Directions are marked as `_Exit_`, `_[Aside]_`, `*Exit.*`; some files forget one of the marks. Numbered lines are the
+    Directions are marked as `_Exit_`, `_[Aside]_`, `*Exit.*`; some files forget a mark. Numbered lines are the
     order of a procession.
     """
     text = re.sub(r"\\(.)", r"\1", html.unescape(paragraph)).replace("—", "--")
