@@ -298,3 +298,18 @@ def errata(course_map: CourseMap | None = None) -> list[Erratum]:
         for i in (course_map or load()).items
         if i.verdict != "correct"
     ]
+
+
+JUDGED = ("item", "printed", "verdict", "finding", "instead")
+
+
+def judged(chapter: int, section: str | None = None, course_map: CourseMap | None = None) -> list[tuple[str, ...]]:
+    """What the document says in a chapter, or in one of its sections, and what is true: rows under the header `JUDGED`.
+
+    Raises:
+        ValueError: the document has no item there.
+    """
+    items = [i for i in (course_map or load()).items if i.chapter == chapter and section in (None, i.section)]
+    if not items:
+        raise ValueError(f"the document says nothing in chapter {chapter}, section {section!r}")
+    return [(i.id, i.printed, i.verdict, i.finding, i.correct) for i in items]
