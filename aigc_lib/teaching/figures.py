@@ -41,6 +41,7 @@ COLORS = MappingProxyType(
 
 WIDTH = 7.0  # inches: the text column of JupyterLab
 _DPI = 120
+_SHOWN_SIZE = 256  # pixels
 _CHINESE = ("pylopdf-fonts-zh-cn", "NotoSansSC-Regular.otf", "Noto Sans SC")  # package, file, family
 _STYLE = {
     "figure.dpi": _DPI,
@@ -185,6 +186,12 @@ def to_pixels(images: torch.Tensor) -> np.ndarray:
         raise ValueError(f"images have to be finite and in [-1, 1], got [{low:.4g}, {high:.4g}]; clamp or rescale them")
     colour = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)  # (B, H, W, 3)
     return ((colour.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy()
+
+
+def enlarge(pixels: np.ndarray) -> np.ndarray:
+    """(B, H, W, 3), enlarged by the whole factor that brings the longer side up to 256 pixels, if there is one."""
+    factor = max(1, _SHOWN_SIZE // max(pixels.shape[1:3]))
+    return pixels.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def table(rows: Sequence[Sequence[Any]], header: Sequence[str], caption: str, measured: bool = False) -> None:

@@ -19,7 +19,6 @@ from aigc_lib.teaching import figures
 
 _RATES = (4_000, 96_000)  # Hz; what browsers play
 _FLOOR_DB = -80.0
-_SHOWN_SIZE = 256  # pixels: smaller pictures are enlarged to about this
 _STYLE = "display:block;max-width:100%;margin:0.3em 0"
 
 
@@ -97,11 +96,9 @@ def video(frames: torch.Tensor, frame_rate: float, caption: str, alt: str) -> No
 
 def encode_video(frames: torch.Tensor, frame_rate: float) -> bytes:
     """The mp4 file that `video` shows. Arguments and errors as there."""
-    pixels = figures.to_pixels(frames)  # (F, H, W, 3)
+    pixels = figures.enlarge(figures.to_pixels(frames))  # (F, H, W, 3)
     if not 0 < frame_rate <= 120:
         raise ValueError(f"frame_rate has to be above 0 and at most 120 frames a second, got {frame_rate}")
-    factor = max(1, _SHOWN_SIZE // max(pixels.shape[1:3]))
-    pixels = pixels.repeat(factor, axis=1).repeat(factor, axis=2)
     _, height, width, _ = pixels.shape
     pixels = np.pad(pixels, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     buffer = io.BytesIO()
