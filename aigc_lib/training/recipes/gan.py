@@ -214,7 +214,7 @@ class DigitsGAN(GANRecipe):
         """As `GANRecipe.evaluate`, and how many of the ten digits appear."""
         fake = parts["generator"].sample(n, generator=torch.Generator().manual_seed(generator.initial_seed())).cpu()
         labels = predict(feature_network(cls.feature_network), fake)
-        return {"modes": image_metrics.modes_covered(labels, 10).n_covered} | super().evaluate(
+        return {"modes": image_metrics.modes_covered(labels, 10).covered} | super().evaluate(
             parts, n=n, generator=generator
         )
 
