@@ -23,6 +23,8 @@ _LOADERS = {
     "pronunciations": "text.pronunciations",
     "moving-objects": "flow.moving_objects",
     "motorcycle": "flow.motorcycle",
+    "bach": "music.bach",
+    "oneill": "music.oneill",
 }
 
 
