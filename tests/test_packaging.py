@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -92,12 +92,14 @@ def imported_by(path):
             yield node.module.split(".")[0]
 
 
-def test_what_the_package_imports_is_declared():
-    declared = {canonicalize_name(each.name) for each in DECLARED} | {"ipython"}  # ipywidgets is a part of it
+def test_what_the_package_imports_is_declared_or_comes_with_what_is():
+    declared = {canonicalize_name(each.name) for each in DECLARED}
+    asked_for = {Requirement(text).name for name in declared for text in requires(name) or [] if "extra ==" not in text}
+    known = declared | {canonicalize_name(name) for name in asked_for}
     imported = {module for path in (ROOT / "aigc_lib").rglob("*.py") for module in imported_by(path)}
     for module in imported - sys.stdlib_module_names - {"aigc_lib"}:
         distributions = {canonicalize_name(each) for each in packages_distributions().get(module, [])}
-        assert distributions & declared, (
+        assert distributions & known, (
             f"{module} comes from {distributions or 'nowhere'}; pyproject.toml does not name it"
         )
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.queues import Queue
 from pathlib import Path
+from typing import Any
 
 try:
     import papermill
@@ -134,10 +135,10 @@ def execute(chapter: Chapter, out: Path, parameters: dict[str, object]) -> Resul
     executed, started = out / chapter.path.name, time.perf_counter()
     cell = error = current = ""
 
-    def begin(cell: dict, cell_index: int) -> None:
+    def begin(cell: Any, cell_index: int) -> None:
         nonlocal current
         current = cell.get("id", str(cell_index))
-        if _cells is not None:
+        if _cells is not None and "injected-parameters" not in cell.metadata.get("tags", []):  # papermill's, not ours
             _cells.put(chapter.name)
 
     with PeakMemory() as memory:
