@@ -92,8 +92,8 @@ class InteractiveFigure:
     def _ipython_display_(self) -> None:
         box = ipywidgets.VBox([*self.controls.values(), self.picture])
         # Its own text would quote the bytes of the picture, which differ between machines.
-        display(box._repr_mimebundle_() | {"text/plain": self.description}, raw=True)
-        caption = f"{self.description} (This picture stands still; the one above moves while a kernel runs.)"
+        display(box._repr_mimebundle_() | {"text/plain": "Interactive figure: run this cell to use it."}, raw=True)
+        caption = f"{self.description} (A still: without a running kernel the controls do not change the picture.)"
         figures.show(self._draw_still(), caption, self.alt)
 
 
@@ -119,9 +119,7 @@ class Scrubber(InteractiveFigure):
         slider = ipywidgets.SelectionSlider(
             options=[(label, i) for i, label in enumerate(labels)], layout=ipywidgets.Layout(width="98%")
         )
-        super().__init__(
-            lambda shown: images[shown], lambda: _strip(images, labels), {"shown": slider}, description, alt
-        )
+        super().__init__(lambda show: images[show], lambda: _strip(images, labels), {"show": slider}, description, alt)
 
 
 def explore(
