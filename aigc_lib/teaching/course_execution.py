@@ -26,6 +26,7 @@ from tqdm import tqdm
 PARAMETERS = {"profile", "seed", "device"}
 CELL_TIMEOUT = 600  # seconds; a kernel that answers no more is a failure, not a run without end
 CHECK_MARK = "✓"  # how every passed check of `teaching.checks` and `teaching.exercises` begins its line
+REFUTED_MARK = "✗ refuted"  # a check as well: it passes because the printed version fails
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,12 +180,12 @@ def _execute_notebook(path: Path, executed: Path, parameters: dict[str, object],
 
 
 def count_checks(notebook: Path) -> int:
-    """How many lines of a notebook's text outputs begin with a check mark; 0 if there is no notebook."""
+    """How many lines of a notebook's text outputs say that a check passed; 0 if there is no notebook."""
     if not notebook.is_file():
         return 0
     outputs = [out for cell in load_notebook_node(str(notebook)).cells for out in cell.get("outputs", [])]
     texts = [out.get("text", "") or out.get("data", {}).get("text/plain", "") for out in outputs]
-    return sum(line.startswith(CHECK_MARK) for text in texts for line in text.splitlines())
+    return sum(line.startswith((CHECK_MARK, REFUTED_MARK)) for text in texts for line in text.splitlines())
 
 
 class PeakMemory:

@@ -42,7 +42,7 @@ def text_of(output):
 
 
 def passes_checks(cell):
-    return any(line.startswith("✓") for output in cell.outputs for line in text_of(output).splitlines())
+    return any(line.startswith(("✓", "✗ refuted")) for output in cell.outputs for line in text_of(output).splitlines())
 
 
 def words(cell):

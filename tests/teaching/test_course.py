@@ -18,7 +18,7 @@ def notebooks(tmp_path_factory):
         "01_one",
         build.code('print("✓ 1.1 profile and seed", profile, seed, device)', "check"),
         build.code("block = bytearray(300_000_000); import time; time.sleep(0.5)", "memory"),
-        build.code('print("✓ 1.2 a check\\nno check ✓")', "another-check"),
+        build.code('print("✗ refuted 1.2 a check\\nno check ✓\\n✗ 1.2-an-exercise  not yet.")', "another-check"),
     )
     build.write(folder, "02_two", build.code("print('✓ 2.1 before')", "before"), build.code("1 / 0", "division"))
     build.write(folder, "03_three").write_text(
