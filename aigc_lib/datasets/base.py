@@ -5,7 +5,7 @@ float32 in [-1, 1]; flow is in pixels, channel 0 right, channel 1 down, from the
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
@@ -145,26 +145,44 @@ class Dataset(Protocol[Item_co]):
     def __iter__(self) -> Iterator[Item_co]: ...
 
 
-class Items(Generic[Item]):
-    """A data set that holds its items in memory."""
+class OnDemand(Generic[Item]):
+    """A data set that makes an item when it is asked for.
 
-    def __init__(self, items: Iterable[Item], *, info: DatasetInfo, split: str):
-        self.info, self.split = info, split
-        self._items = tuple(items)
-        if not self._items:
+    Args:
+        n: how many items there are.
+        make: index, 0 to n - 1, -> item; the same item for the same index.
+
+    Raises:
+        ValueError: n is 0.
+    """
+
+    def __init__(self, n: int, make: Callable[[int], Item], *, info: DatasetInfo, split: str):
+        if n < 1:
             raise ValueError(f"the {split!r} split of {info.name!r} is empty")
+        self.info, self.split = info, split
+        self._n, self._make = n, make
 
     def __len__(self) -> int:
-        return len(self._items)
+        return self._n
 
     def __getitem__(self, index: int) -> Item:
-        return self._items[index]
+        if not -self._n <= index < self._n:
+            raise IndexError(f"index {index} in a data set of {self._n} items")
+        return self._make(index % self._n)
 
     def __iter__(self) -> Iterator[Item]:
-        return iter(self._items)
+        return map(self._make, range(self._n))
 
     def __repr__(self) -> str:
         return f"<{self.info.name}, {self.split}: {len(self)} items>"
+
+
+class Items(OnDemand[Item]):
+    """A data set that holds its items in memory."""
+
+    def __init__(self, items: Iterable[Item], *, info: DatasetInfo, split: str):
+        kept = tuple(items)
+        super().__init__(len(kept), kept.__getitem__, info=info, split=split)
 
 
 class Images(Items[ImageItem]):

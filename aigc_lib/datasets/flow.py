@@ -4,7 +4,6 @@ Flow is in pixels, channel 0 right, channel 1 down, from the first frame to the 
 frame is at (x + flow[0], y + flow[1]) of the second.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from aigc_lib.datasets.base import FlowItem, Items, from_bytes, split_of, stable_hash
+from aigc_lib.datasets.base import FlowItem, Items, OnDemand, from_bytes, split_of, stable_hash
 from aigc_lib.datasets.images import emoji_files, emoji_group, photographs
 from aigc_lib.datasets.pixels import area_resize, read_rgb
 from aigc_lib.datasets.provenance import info
@@ -42,29 +41,16 @@ class Layer:
         return F.grid_sample(self.texture[None], grid[None], align_corners=True)[0]
 
 
-class MovingObjects:
+class MovingObjects(OnDemand[FlowItem]):
     """Emoji that move over a photograph that moves: every item is made when it is asked for, always the same."""
 
     def __init__(self, split: str, *, resolution: int, n: int, seed: int):
-        self.info, self.split = info("moving-objects"), split
-        self.resolution, self.seed, self._n = resolution, seed, n
+        super().__init__(n, self._pair, info=info("moving-objects"), split=split)
+        self.resolution, self.seed = resolution, seed
 
-    def __len__(self) -> int:
-        return self._n
-
-    def __iter__(self) -> Iterator[FlowItem]:
-        return (self[i] for i in range(len(self)))
-
-    def __repr__(self) -> str:
-        return f"<moving-objects, {self.split}: {len(self)} items>"
-
-    def __getitem__(self, index: int) -> FlowItem:
-        if not -self._n <= index < self._n:
-            raise IndexError(f"index {index} in a data set of {self._n}")
-        index %= self._n
+    def _pair(self, index: int) -> FlowItem:
         generator = torch.Generator().manual_seed(stable_hash(self.info.name, self.seed, self.split, index) >> 1)
-        layers = self._layers(generator)
-        return compose(layers, self.resolution, key=f"{self.split}/{self.seed}/{index}")
+        return compose(self._layers(generator), self.resolution, key=f"{self.split}/{self.seed}/{index}")
 
     @cached_property
     def _backgrounds(self) -> list[Tensor]:

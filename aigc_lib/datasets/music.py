@@ -1,4 +1,4 @@
-"""Music as notes: Bach's chorales from MusicXML, O'Neill's Irish tunes from ABC.
+"""Music as notes: Bach's chorales from MusicXML, O'Neill's and Ryan's tunes from ABC.
 
 Both are read here, not by music21, whose corpus they come from: it takes minutes where this takes seconds. The tests
 hold the notes against music21's own reading. Repeats are not played out and ornaments are left out.
@@ -63,7 +63,7 @@ def bach(split: str) -> Items[MusicItem]:
 
 
 def oneill(split: str) -> Items[MusicItem]:
-    """Irish tunes for one voice from Francis O'Neill's "Music of Ireland" (Chicago 1903).
+    """2,009 Irish tunes for one voice from Francis O'Neill's "Music of Ireland" (Chicago 1903).
 
     Settings of one tune (by its title, or because they begin alike in whatever key) lie in one split. Where a chord is
     written, its notes are all there.
@@ -71,18 +71,28 @@ def oneill(split: str) -> Items[MusicItem]:
     Returns:
         Items in the order of their keys, such as "0001-0050/3" (file and number in it).
     """
-    entry = info("oneill")
+    return _abc_tunes("oneill", split)
+
+
+def ryan(split: str) -> Items[MusicItem]:
+    """1,059 fiddle tunes from "Ryan's Mammoth Collection" (Boston 1883); otherwise as `oneill`."""
+    return _abc_tunes("ryan", split)
+
+
+def _abc_tunes(name: str, split: str) -> Items[MusicItem]:
+    entry = info(name)
     files = verify(entry)
 
     def build() -> list[Piece]:
-        progress = tqdm(files.items(), desc="reading tunes", leave=False)
-        return [
-            Piece(key=f"{Path(name).stem}/{tune.number}", title=tune.title, metre=tune.metre,
-                  key_signature=tune.key_signature, notes=_rows(tune.notes))
-            for name, path in progress
+        pieces = []
+        for file, path in tqdm(files.items(), desc="reading tunes", leave=False):
             # "K:Bn" in two files is a slip of the pen for B minor.
-            for tune in read_tunes(path.read_text(encoding="utf-8", errors="replace").replace("K:Bn", "K:Bm"))
-        ]  # fmt: skip
+            text = path.read_text(encoding="utf-8", errors="replace").replace("K:Bn", "K:Bm")
+            for tune in read_tunes(text):
+                key = f"{Path(file).stem}/{tune.number}"
+                signature = {"metre": tune.metre, "key_signature": tune.key_signature}
+                pieces.append(Piece(key=key, title=tune.title, notes=_rows(tune.notes), **signature))
+        return pieces
 
     pieces = _prepared_pieces(entry, build)
     groups = sentence_groups([(f"title{piece.title}", _incipit(piece)) for piece in pieces])
@@ -223,10 +233,9 @@ def _items(pieces: list[Piece], groups: list[str], entry: DatasetInfo, split: st
 
 def _incipit(piece: Piece, n: int = 8) -> str:
     """The first intervals of the highest voice, one character each, so that the key does not matter."""
+    notes = np.asarray(piece.notes)
     pitches: dict[float, int] = defaultdict(int)
-    for onset, _, pitch, voice in piece.notes:
-        if voice == 0:
-            pitches[onset] = max(pitches[onset], int(pitch))
-    melody = [pitches[onset] for onset in sorted(pitches)]
-    intervals = [after - before for before, after in pairwise(melody) if after != before]
+    for onset, _, pitch, _ in notes[notes[:, 3] == 0][:64].tolist():
+        pitches[onset] = max(pitches[onset], int(pitch))
+    intervals = [after - before for before, after in pairwise(pitches.values()) if after != before]
     return "incipit" + "".join(chr(0x4E00 + interval) for interval in intervals[:n])
