@@ -14,13 +14,20 @@ from aigc_lib.teaching.checks import (
     refute_symbolic,
     refute_true,
 )
+from aigc_lib.teaching.diagrams import graph, mermaid
+from aigc_lib.teaching.exercises import hint, submit
 from aigc_lib.teaching.figures import COLORS, figure, image_grid, show, table
+from aigc_lib.teaching.media import audio, film_strip, spectrogram, video
 from aigc_lib.teaching.session import Session, begin
+from aigc_lib.teaching.widgets import InteractiveFigure, Scrubber, explore
 
 __all__ = [
     "COLORS",
     "CheckFailed",
+    "InteractiveFigure",
+    "Scrubber",
     "Session",
+    "audio",
     "begin",
     "check",
     "check_between",
@@ -29,12 +36,20 @@ __all__ = [
     "check_symbolic",
     "check_true",
     "checks_passed",
+    "explore",
     "figure",
+    "film_strip",
+    "graph",
+    "hint",
     "image_grid",
+    "mermaid",
     "refute",
     "refute_monte_carlo",
     "refute_symbolic",
     "refute_true",
     "show",
+    "spectrogram",
+    "submit",
     "table",
+    "video",
 ]
