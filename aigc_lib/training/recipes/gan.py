@@ -42,9 +42,9 @@ class GANTraining:
 
     loss: str = "relativistic"
     learning_rate: float = 4e-4
-    penalty_weight: float = 0.3
+    penalty_weight: float = 0.1
     penalty_every: int = 4
-    max_shift: int = 2
+    max_shift: int = 1
     ema_decay: float = 0.999
 
 
