@@ -53,12 +53,11 @@ def to_html(report: "Report") -> str:
 
 
 def _row(result: "Result") -> str:
-    failure = (
-        f"<br>cell <code>{escape(result.cell)}</code>: <code>{escape(result.error)}</code>" if result.error else ""
-    )
-    return (
-        f'<tr id="{escape(result.chapter)}"><td>{escape(result.title)}'
-        f'<td class="{result.status}">{result.status}{failure}'
+    row = (
+        f'<tr><td>{escape(result.title)}<td class="{result.status}">{result.status}'
         f'<td class="number">{result.minutes:.2f}<td class="number">{result.peak_memory_gb:.2f}'
         f'<td class="number">{result.checks}'
     )
+    if not result.error:
+        return row
+    return f'{row}\n<tr><td colspan="5">cell <code>{escape(result.cell)}</code>: <code>{escape(result.error)}</code>'
