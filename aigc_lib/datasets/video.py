@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from tqdm.auto import tqdm
 
 from aigc_lib.datasets.base import Items, VideoItem, from_bytes
 from aigc_lib.datasets.cache import prepared
@@ -42,9 +43,8 @@ def big_buck_bunny(split: str, resolution: int = 72, n_frames: int = 6) -> Items
 
         with av.open(str(path)) as container:
             # The file does not say which matrix its colours need; for high definition that is BT.709.
-            pictures = (
-                frame.to_ndarray(format="rgb24", src_colorspace="ITU709") for frame in container.decode(video=0)
-            )
+            progress = tqdm(container.decode(video=0), desc="reading frames", leave=False)
+            pictures = (frame.to_ndarray(format="rgb24", src_colorspace="ITU709") for frame in progress)
             frames = [area_resize(p.transpose(2, 0, 1), resolution, resolution * 16 // 9) for p in pictures]
         with av.open(str(path)) as container:
             mixer = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
