@@ -1,0 +1,117 @@
+"""Exercises of chapter 3: one step of each player, the best accuracy there can be, and when to stop."""
+
+import copy
+import math
+
+import torch
+from torch import nn
+from torch.nn.utils import parameters_to_vector
+
+from aigc_lib.teaching.exercises import exercise
+
+
+@exercise(
+    "3.1.1-loss-value",
+    question="D says 0.9 for every real image and 0.2 for every generated one. What is L_D in nats?",
+    hint="Two terms: −log of what D gives the reals, and −log of one minus what it gives the fakes. Natural logarithm.",
+)
+def loss_value(answer) -> bool:
+    return math.isclose(answer, -math.log(0.9) - math.log(0.8), abs_tol=6e-4)
+
+
+@exercise(
+    "3.1.1-best-accuracy",
+    question="Reals from N(0, 1), fakes from N(2, 1), equally often. How accurate can the best discriminator be?",
+    hint="Both densities are equal half way between the means. How probable is it to be on one's own side of it?",
+)
+def best_accuracy(answer) -> bool:
+    return math.isclose(answer, 0.5 * math.erfc(-1 / math.sqrt(2)), abs_tol=1e-3)
+
+
+class _Game:
+    """Two small players with dropout-free layers, and one batch for them."""
+
+    def __init__(self) -> None:
+        noise = torch.Generator().manual_seed(3)
+        self.generator, self.discriminator = nn.Linear(4, 6), nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 1))
+        for parameter in [*self.generator.parameters(), *self.discriminator.parameters()]:
+            parameter.data.copy_(0.5 * torch.randn(parameter.shape, generator=noise))
+        # Logits are (B,), as those of the library's discriminator.
+        self.discriminator.append(nn.Flatten(0))
+        self.real, self.z = torch.randn(32, 6, generator=noise) + 1, torch.randn(32, 4, generator=noise)
+
+    def expected(self, player: nn.Module, loss) -> torch.Tensor:
+        """Weights of `player` after one step of gradient descent on `loss()`; nothing is changed."""
+        gradients = torch.autograd.grad(loss(), list(player.parameters()))
+        weights = parameters_to_vector(player.parameters())
+        return (weights - 0.1 * torch.cat([gradient.flatten() for gradient in gradients])).detach()
+
+    @staticmethod
+    def optimiser(player: nn.Module) -> torch.optim.SGD:
+        return torch.optim.SGD(player.parameters(), lr=0.1)
+
+
+def _moved_as(player: nn.Module, weights: torch.Tensor) -> bool:
+    return torch.allclose(parameters_to_vector(player.parameters()), weights, atol=1e-5)
+
+
+def _unchanged(player: nn.Module, before: nn.Module) -> bool:
+    same = torch.equal(parameters_to_vector(player.parameters()), parameters_to_vector(before.parameters()))
+    return same and all(p.requires_grad and (p.grad is None or not p.grad.any()) for p in player.parameters())
+
+
+@exercise(
+    "3.1.1-discriminator-step",
+    question="Write one step of the discriminator on (3.1.1a) that leaves G unchanged and without gradients.",
+    hint="Cut the generator off before D sees its images, clear old gradients, and put reals and fakes in one loss.",
+)
+def discriminator_step(answer) -> bool:
+    game = _Game()
+    before, optimiser = copy.deepcopy(game.generator), game.optimiser(game.discriminator)
+
+    def loss():
+        real, fake = game.discriminator(game.real), game.discriminator(game.generator(game.z).detach())
+        return nn.functional.softplus(-real).mean() + nn.functional.softplus(fake).mean()
+
+    for _ in range(2):  # the second step finds out who forgot to clear the gradients of the first
+        weights = game.expected(game.discriminator, loss)
+        answer(game.generator, game.discriminator, optimiser, game.real, game.z)
+        if not _moved_as(game.discriminator, weights) or not _unchanged(game.generator, before):
+            return False
+    return True
+
+
+@exercise(
+    "3.1.1-generator-step",
+    question="Write one step of the generator on (3.1.1b); D comes out unchanged, without gradients, and trainable.",
+    hint="The gradient must pass through D, so nothing is detached; freeze D's weights before, and thaw them after.",
+)
+def generator_step(answer) -> bool:
+    game = _Game()
+    before, optimiser = copy.deepcopy(game.discriminator), game.optimiser(game.generator)
+
+    def loss():
+        return nn.functional.softplus(-game.discriminator(game.generator(game.z))).mean()
+
+    for _ in range(2):
+        weights = game.expected(game.generator, loss)
+        answer(game.generator, game.discriminator, optimiser, game.z)
+        if not _moved_as(game.generator, weights) or not _unchanged(game.discriminator, before):
+            return False
+    return True
+
+
+@exercise(
+    "3.1.1-stop-rule",
+    question="Write stop(distances, patience): the index of the best distance seen before patience ran out.",
+    hint="Keep the index of the best so far, and count since when nothing was better; equal is not better.",
+)
+def stop_rule(answer) -> bool:
+    cases = [
+        (([5.0, 4.0, 3.0], 2), 2),
+        (([5.0, 4.0, 4.5, 4.2, 1.0], 2), 1),  # never sees the last one
+        (([5.0, 4.0, 4.5, 3.0, 3.5, 3.6, 1.0], 2), 3),
+        (([3.0, 3.0, 3.0, 1.0], 2), 0),
+        (([7.0], 1), 0),
+    ]
+    return all(answer(list(distances), patience) == best for (distances, patience), best in cases)

@@ -1,0 +1,63 @@
+"""Exercises of chapter 5: sizes, batch normalisation, scaling, and a loss that stays finite."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from aigc_lib.teaching.exercises import exercise
+
+
+@exercise(
+    "5.2.1-convolution-parameters",
+    question="How many parameters has nn.ConvTranspose2d(64, 32, 4, 2, 1), bias included?",
+    hint="One 4×4 kernel for every pair of an input and an output channel, one bias for every output channel.",
+)
+def convolution_parameters(answer) -> bool:
+    return answer == 64 * 32 * 4 * 4 + 32
+
+
+@exercise(
+    "5.2.1-same-padding",
+    question="Which three sides do the listing's convolutions give for 28 pixels, and which for 7?",
+    hint="Halve and round up, three times.",
+)
+def same_padding(answer) -> bool:
+    for_28, for_7 = answer
+    return (tuple(for_28), tuple(for_7)) == ((14, 7, 4), (4, 2, 1))
+
+
+@exercise(
+    "5.2.1-batch-of-two",
+    question="Batch normalisation of two different values x1 < x2, with epsilon 0: what comes out?",
+    hint="Both lie equally far from their mean. What is the standard deviation (divide by 2, not by 1)?",
+)
+def batch_of_two(answer) -> bool:
+    low, high = answer
+    return math.isclose(low, -1, abs_tol=1e-3) and math.isclose(high, 1, abs_tol=1e-3)
+
+
+@exercise(
+    "5.2.1-scale",
+    question="Write scale(pixels): uint8 to float32 in [-1, 1], 0 to -1 and 255 to 1 exactly.",
+    hint="Convert before you compute, then divide by half of 255.",
+)
+def scale(answer) -> bool:
+    pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    scaled = answer(pixels)
+    ends_are_exact = scaled.dtype == torch.float32 and scaled.min() == -1 and scaled.max() == 1
+    return bool(ends_are_exact) and torch.allclose(scaled, torch.linspace(-1, 1, 256).view(1, 1, 16, 16), atol=1e-6)
+
+
+@exercise(
+    "5.3.1-stable-loss",
+    question="Write (5.3.1b) on logits so that it is right and finite for logits of ±1,000.",
+    hint="−log σ(a) is log(1 + exp(−a)). PyTorch has a function for log(1 + exp(x)) that does not overflow.",
+)
+def stable_loss(answer) -> bool:
+    ordinary = torch.linspace(-4, 4, 9), torch.linspace(-3, 5, 9)
+    extreme = torch.tensor([1000.0, -1000.0]), torch.tensor([-1000.0, 1000.0])
+    return all(
+        torch.isclose(answer(real, fake), F.softplus(-real).mean() + F.softplus(fake).mean(), rtol=1e-5)
+        for real, fake in (ordinary, extreme)
+    )
