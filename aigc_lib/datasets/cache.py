@@ -1,6 +1,7 @@
 """Prepared arrays on disk: written whole or not at all, found again by what they were made from."""
 
 import hashlib
+import inspect
 import json
 import os
 import warnings
@@ -19,15 +20,16 @@ Arrays = dict[str, np.ndarray]
 def prepared(info: DatasetInfo, build: Callable[[], Arrays], **parameters: object) -> Arrays:
     """What `build()` returns, from the cache if it was built before from the same sources with the same parameters.
 
-    The file name carries a digest of the source digest and the parameters, so that changed data is never mistaken for
-    the old. A damaged file is built again; where nothing can be written, they are built each time, with a warning.
+    The file name carries a digest of the source digest, the parameters and the module that `build` stands in, so that
+    what another version of the data or the code made is never mistaken for this. A damaged file is built again; where
+    nothing can be written, the arrays are built each time, with a warning.
 
     Args:
         info: its name and digest become part of the file name.
         build: makes the arrays (numbers or fixed-width strings: no pickle is read or written).
         parameters: everything else that the arrays depend on; must be JSON.
     """
-    path = cache_path(info, **parameters)
+    path = cache_path(info, build, **parameters)
     try:
         with np.load(path, allow_pickle=False) as stored:  # verifies the CRC of every array
             return {name: stored[name] for name in stored.files}
@@ -43,9 +45,10 @@ def prepared(info: DatasetInfo, build: Callable[[], Arrays], **parameters: objec
     return arrays
 
 
-def cache_path(info: DatasetInfo, **parameters: object) -> Path:
-    """Where `prepared` keeps the arrays of this data set and these parameters."""
-    content = json.dumps({"source": info.digest, "parameters": parameters}, sort_keys=True)
+def cache_path(info: DatasetInfo, build: Callable[[], Arrays], **parameters: object) -> Path:
+    """Where `prepared` keeps the arrays of this data set, this way of making them and these parameters."""
+    code = hashlib.sha256(inspect.getsource(inspect.getmodule(build)).encode()).hexdigest()
+    content = json.dumps({"source": info.digest, "code": code, "parameters": parameters}, sort_keys=True)
     return cache_dir() / "datasets" / f"{info.name}-{hashlib.sha256(content.encode()).hexdigest()[:16]}.npz"
 
 

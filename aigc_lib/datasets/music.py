@@ -4,6 +4,7 @@ Both are read here, not by music21, whose corpus they come from: it takes minute
 hold the notes against music21's own reading. Repeats are not played out and ornaments are left out.
 """
 
+import inspect
 import json
 import xml.etree.ElementTree as ET
 import zipfile
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from aigc_lib.datasets.abc_notation import read_tunes
+from aigc_lib.datasets import abc_notation
 from aigc_lib.datasets.base import DatasetInfo, Items, MusicItem, split_of
 from aigc_lib.datasets.cache import prepared
 from aigc_lib.datasets.provenance import info
@@ -88,7 +89,7 @@ def _abc_tunes(name: str, split: str) -> Items[MusicItem]:
         for file, path in tqdm(files.items(), desc="reading tunes", leave=False):
             # "K:Bn" in two files is a slip of the pen for B minor.
             text = path.read_text(encoding="utf-8", errors="replace").replace("K:Bn", "K:Bm")
-            for tune in read_tunes(text):
+            for tune in abc_notation.read_tunes(text):
                 key = f"{Path(file).stem}/{tune.number}"
                 signature = {"metre": tune.metre, "key_signature": tune.key_signature}
                 pieces.append(Piece(key=key, title=tune.title, notes=_rows(tune.notes), **signature))
@@ -208,7 +209,8 @@ def _prepared_pieces(entry: DatasetInfo, build) -> list[Piece]:
             "about": np.array([json.dumps(row, ensure_ascii=False) for row in about]),
         }
 
-    stored = prepared(entry, arrays)
+    # Another reader would read other notes, and the cache only knows this module by itself.
+    stored = prepared(entry, arrays, reader=inspect.getsource(abc_notation))
     parts = np.split(stored["notes"], np.cumsum(stored["counts"])[:-1])
     return [Piece(**json.loads(str(about)), notes=notes) for about, notes in zip(stored["about"], parts, strict=True)]
 

@@ -40,11 +40,13 @@ def speech(split: str, n: int = 200, sample_rate: int = VOICE_RATE, seed: int = 
         raise ValueError(f"expected a sample rate of {', '.join(map(str, RATES))} hertz, got {sample_rate}")
     entry = info("speech")
     verify(entry)
+    chosen = sentences(seed)[:n]
+    texts = [text for text, _, _ in chosen]
 
     def build() -> dict[str, np.ndarray]:
         speak = _voice()
-        progress = tqdm(sentences(seed)[:n], desc="speaking sentences", leave=False)
-        spoken = [speak(text, stable_hash("speech", seed, text)) for text, _, _ in progress]
+        progress = tqdm(texts, desc="speaking sentences", leave=False)
+        spoken = [speak(text, stable_hash("speech", seed, text)) for text in progress]
         audio = [_to_16_bits(wave) for _, wave in spoken]
         return {
             "audio": np.concatenate(audio),
@@ -52,7 +54,7 @@ def speech(split: str, n: int = 200, sample_rate: int = VOICE_RATE, seed: int = 
             "phonemes": np.array([phonemes for phonemes, _ in spoken]),
         }
 
-    arrays = prepared(entry, build, n=n, seed=seed)
+    arrays = prepared(entry, build, seed=seed, texts=stable_hash(*texts))
     waves = np.split(arrays["audio"], np.cumsum(arrays["lengths"])[:-1])
     return Items(
         (
@@ -63,7 +65,7 @@ def speech(split: str, n: int = 200, sample_rate: int = VOICE_RATE, seed: int = 
                 phonemes=str(phonemes),
                 key=f"{key}/{seed}",
             )
-            for (text, key, group), wave, phonemes in zip(sentences(seed)[:n], waves, arrays["phonemes"], strict=True)
+            for (text, key, group), wave, phonemes in zip(chosen, waves, arrays["phonemes"], strict=True)
             if split_of(group) == split
         ),
         info=entry,

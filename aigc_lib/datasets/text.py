@@ -10,6 +10,8 @@ from aigc_lib.datasets.base import Items, PairItem, Pronunciation, TextItem, spl
 from aigc_lib.datasets.provenance import info
 from aigc_lib.datasets.sources import verify
 
+UNTRANSLATED = re.compile(r"^placeholder|^PH$|[\u4e00-\u9fff]")
+
 
 def shakespeare(split: str) -> Items[TextItem]:
     """Shakespeare's 38 plays (with Edward III), one item a scene; all scenes of a play lie in one split.
@@ -70,10 +72,10 @@ def _spoken(paragraph: str) -> list[str]:
 
 
 def zh_en(split: str) -> Items[PairItem]:
-    """4,289 short Chinese sentences with pinyin and English translation, graded by HSK level.
+    """4,270 short Chinese sentences with pinyin and English translation, graded by HSK level.
 
-    Sixty-five sentences of the package whose translation reads "placeholder" are left out. Sentences that share their
-    Chinese or their English side lie in one split.
+    Left out are 82 sentences of the package whose translation is a placeholder and two in whose translation Chinese
+    characters stand. Sentences that share their Chinese or their English side lie in one split.
 
     Returns:
         Items; key like "hsk1-0001".
@@ -97,7 +99,7 @@ def zh_en_pairs() -> list[PairItem]:
             key=record["id"],
         )
         for record in json.loads(path.read_text(encoding="utf-8"))
-        if record["translation"]["en"] != "placeholder"
+        if not UNTRANSLATED.search(record["translation"]["en"])
     ]
 
 

