@@ -4,6 +4,8 @@ PYTHON ?= python3
 PROFILE ?= laptop
 BIN := .venv/bin
 NBVAL := --nbval --nbval-sanitize-with tests/notebooks/sanitize.cfg --nbval-current-env --nbval-cell-timeout 600
+# Two workers with a thread each; threads that wait for one another on busy cores can be ten times slower.
+ONE_THREAD := OMP_NUM_THREADS=1
 
 # Where it is set, every one of some thirty kernels would compile torch's and sympy's sources anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -23,8 +25,8 @@ course: setup  ## run the ten chapters into build/course, with a report (PROFILE
 test: setup  ## everything that CI runs: style, tests, stored results, every chapter with another seed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest tests -n 2
-	$(BIN)/python -m pytest $(NBVAL) notebooks -n 2 --dist loadscope
+	$(ONE_THREAD) $(BIN)/python -m pytest tests -n 2
+	$(ONE_THREAD) $(BIN)/python -m pytest $(NBVAL) notebooks -n 2 --dist loadscope
 	$(BIN)/aigc course run --profile smoke --seed 1 --fresh --out build/smoke
 
 lab: setup  ## open the course in JupyterLab, at chapter 1

@@ -36,7 +36,9 @@ def train(arguments: argparse.Namespace) -> int:
         if arguments.ship:
             from aigc_lib.training.publish import publish
 
-            command = f"aigc train {name} --profile {arguments.profile} --steps {result.step} --seed {arguments.seed} --ship"
+            command = (
+                f"aigc train {name} --profile {arguments.profile} --steps {result.step} --seed {arguments.seed} --ship"
+            )
             print(f"shipped: {publish(result, command=command)}")
     return 0
 
@@ -183,7 +185,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("chapters", nargs="*", metavar="CHAPTER", help="such as 2 or 02_core_concepts (all)")
     made.add_argument("--out", type=Path, default=Path("build/course"), help="folder to write to (build/course)")
     made.add_argument("--fresh", action="store_true", help="execute again what is done")
-    made.add_argument("--jobs", type=positive, default=1, help="chapters at a time; they share the cores (1)")
+    made.add_argument("--jobs", type=positive, default=2, help="chapters at a time; they share the cores (2)")
     made.add_argument("--notebooks", type=Path, help="folder of the chapters (the repository's notebooks/)")
     made = command(course, "list", course_list, "show the chapters")
     made.add_argument("--notebooks", type=Path, help="folder of the chapters (the repository's notebooks/)")

