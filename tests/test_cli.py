@@ -47,6 +47,16 @@ def test_train_goes_on_in_a_folder_named_after_recipe_and_profile(called):
     assert (options["device"], options["seed"], options["steps"]) == ("auto", 0, None)
 
 
+def test_shipping_records_the_command_that_makes_the_checkpoint_again(called, capsys, monkeypatch):
+    shipped = []
+    monkeypatch.setattr(
+        "aigc_lib.training.publish.publish", lambda result, *, command: shipped.append(command) or "there"
+    )
+    assert aigc("train gan --profile smoke --seed 5 --ship") == 0
+    assert shipped == ["aigc train gan-digits --profile smoke --steps 20 --seed 5 --ship"]
+    assert capsys.readouterr().out.endswith("shipped: there\n")
+
+
 def test_only_the_first_of_several_processes_reports(called, capsys, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     assert aigc("train gan") == 0

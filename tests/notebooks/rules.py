@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from statistics import median
 
@@ -117,6 +118,14 @@ def code_cells_are_short(chapter):
     return long + ([f"the median is {median(lengths.values())} lines"] if median(lengths.values()) > 15 else [])
 
 
+def is_checked_after(chapter, i):
+    """Whether a check passes in what is left of the section that cell `i` is in."""
+    rest = takewhile(
+        lambda cell: not (cell.cell_type == "markdown" and cell.source.startswith("#")), chapter.cells[i + 1 :]
+    )
+    return any(passes_checks(cell) for cell in rest if cell.cell_type == "code")
+
+
 def display_formulas_are_numbered_and_followed_by_a_check(chapter):
     faults = []
     for i, cell in enumerate(chapter.cells):
@@ -124,15 +133,16 @@ def display_formulas_are_numbered_and_followed_by_a_check(chapter):
         faults += [
             f"{cell.id}: {formula.strip()[:40]}… has no number" for formula in formulas if r"\tag{" not in formula
         ]
-        following = [each for each in chapter.cells[i + 1 :] if each.cell_type == "code"][:3]
-        if formulas and not any(map(passes_checks, following)):
-            faults.append(f"{cell.id}: no check among the next three code cells")
+        if formulas and not is_checked_after(chapter, i):
+            faults.append(f"{cell.id}: no check follows in its section")
     return faults
 
 
 def outputs_that_nbval_ignores_are_followed_by_a_check(chapter):
-    ignored = [i for i, cell in enumerate(chapter.code) if "nbval-ignore-output" in cell.metadata.get("tags", [])]
-    return [chapter.code[i].id for i in ignored if not any(map(passes_checks, chapter.code[i + 1 : i + 4]))]
+    cells = [
+        (i, cell) for i, cell in enumerate(chapter.cells) if "nbval-ignore-output" in cell.metadata.get("tags", [])
+    ]
+    return [f"{cell.id}: no check follows in its section" for i, cell in cells if not is_checked_after(chapter, i)]
 
 
 def outputs_name_no_path_of_a_machine(chapter):

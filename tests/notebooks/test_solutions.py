@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from aigc_lib.teaching.exercises import all_exercises
 from tests.notebooks.rules import COMPLETE, ROOT, Chapter, text_of
 
 CHAPTERS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
@@ -34,6 +35,11 @@ def test_complete_chapters_end_with_exercises():
 
 def test_there_are_solutions_for_the_chapters_with_exercises_and_for_no_others():
     assert sorted(path.stem for path in (ROOT / "notebooks" / "solutions").glob("*.ipynb")) == WITH_EXERCISES
+
+
+def test_every_exercise_of_the_bank_is_set_in_the_chapter_of_its_section():
+    in_chapters = {(int(name[:2]), id) for name in CHAPTERS for id in exercises(name)}
+    assert in_chapters == {(int(re.match(r"\d+", id)[0]), id) for id in all_exercises()}
 
 
 @pytest.mark.parametrize("name", WITH_EXERCISES)
