@@ -159,14 +159,13 @@ PHOTOGRAPHS = {
     "gravel.png": ("gravel", "砾石"),
     "hubble_deep_field.jpg": ("galaxies in the Hubble deep field", "哈勃深空场中的星系"),
     "ihc.png": ("stained tissue under a microscope", "显微镜下的染色组织"),
-    "moon.png": ("the surface of the moon", "月球表面"),
     "retina.jpg": ("the retina of an eye", "眼睛的视网膜"),
     "rocket.jpg": ("the launch of a rocket", "火箭发射"),
 }
 
 
 def photographs(split: str, patch: int | None = None) -> Items[ImageItem]:
-    """Fourteen photographs and textures in their own sizes (300 to 1,411 pixels), or tiles of them.
+    """Thirteen photographs and textures in their own sizes (300 to 1,411 pixels), or tiles of them.
 
     Grey ones have three equal channels. Splits go by photograph, so tiles of one never lie in two splits.
 
