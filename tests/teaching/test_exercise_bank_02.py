@@ -1,5 +1,6 @@
 """The exercises of chapter 2 accept right answers and refuse the usual wrong ones."""
 
+import itertools
 import math
 
 import pytest
@@ -15,16 +16,16 @@ VOCODER = """graph LR
 
 
 def chain_rule(word, first, then):
-    pairs = zip(word, word[1:], strict=False)
+    pairs = itertools.pairwise(word)
     return math.log(first[word[0]]) + sum(math.log(then[a, b]) for a, b in pairs)
 
 
 def forgets_the_first_letter(word, first, then):
-    return sum(math.log(then[a, b]) for a, b in zip(word, word[1:], strict=False))
+    return sum(math.log(then[a, b]) for a, b in itertools.pairwise(word))
 
 
 def swaps_the_letters(word, first, then):
-    return math.log(first[word[0]]) + sum(math.log(then[b, a]) for a, b in zip(word, word[1:], strict=False))
+    return math.log(first[word[0]]) + sum(math.log(then[b, a]) for a, b in itertools.pairwise(word))
 
 
 def gives_the_probability(word, first, then):
