@@ -22,8 +22,8 @@ _FAMILIES = {
 @exercise(
     "2.1-families",
     question="What can PixelCNN, RealNVP, DDPM, BigGAN and RAFT say about a given x?",
-    hint="Ask of each: is log p(x) a sum it can compute (by the chain rule, or by a change of variables), or is there a "
-    "hidden variable to integrate over, or only a sampler, or not even that? One of the five compares two frames.",
+    hint="Ask of each: is log p(x) a sum it can compute (by the chain rule, or by a change of variables), or is there "
+    "a hidden variable to integrate over, or only a sampler, or not even that? One of the five compares two frames.",
 )
 def families(answer: Mapping[str, str]) -> bool:
     return dict(answer) == _FAMILIES
@@ -67,8 +67,8 @@ def chain_rule(answer: Callable) -> bool:
 @exercise(
     "2.4-vocoder-diagram",
     question="Draw how WaveGlow speaks a text: text, acoustic, mel, noise, waveglow, audio.",
-    hint="Use exactly these six node names. Which two things does WaveGlow get, and where does the audio come from? When "
-    "it speaks, nothing is judged and nothing is fed back.",
+    hint="Use exactly these six node names. Which two things does WaveGlow get, and where does the audio come from? "
+    "When it speaks, nothing is judged and nothing is fed back.",
 )
 def vocoder_diagram(answer: str) -> bool:
     drawn = graph(answer)
@@ -85,7 +85,8 @@ def vocoder_diagram(answer: str) -> bool:
 @exercise(
     "2.7-price-of-exploring",
     question="Regret that random trials at ε = 0.1 add in 10,000 rounds to four variants of 0.5, 0.4, 0.3 and 0.2.",
-    hint="How many rounds are trials? What does one trial lose on average, given that it may also hit the best variant?",
+    hint="How many rounds are trials? What does one trial lose on average, given that it may also hit the best "
+    "variant?",
 )
 def price_of_exploring(answer: float) -> bool:
     return math.isclose(answer, 150.0, abs_tol=0.5)
