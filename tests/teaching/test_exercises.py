@@ -43,7 +43,9 @@ def documented_stub(x):
     """Twice x."""
 
 
-@pytest.mark.parametrize("answer", [..., None, stub, documented_stub], ids=repr)
+@pytest.mark.parametrize(
+    "answer", [..., None, stub, documented_stub], ids=["ellipsis", "none", "stub", "documented stub"]
+)
 def test_an_exercise_that_was_not_attempted_says_so(capsys, answer):
     assert printed(capsys, "2.1-double", answer) == "○ 2.1-double  not attempted yet"
     assert not results()
