@@ -146,3 +146,32 @@ def test_the_closing_table_compares_the_four_families():
     likelihoods = dict(line.split(" | ")[:2] for line in shown.splitlines() if " | " in line)
     expected = {"VAE": "bound", "GAN": "none", "autoregressive": "exact", "flow": "exact"}
     assert {family: likelihoods[family] for family in expected} == expected
+
+
+def check_lines(cell_id):
+    """The lines that the checks of a cell printed."""
+    return "".join(out.get("text", "") for out in cells()[cell_id].outputs).splitlines()
+
+
+def test_a_promise_of_quality_or_speed_names_its_measure():
+    rows = re.findall(r"(?m)^\| (?!claim|---)([^|]+) \| ([^|]+) \|$", cells()["core-creation"].source)
+    assert {claim.split()[0] for claim, _ in rows} == {"quality", "efficiency"}
+    assert all(re.search(r"distance|rate|score|SSIM|hours", measure) for _, measure in rows)
+
+
+def test_generation_and_selection_are_told_apart():
+    source = cells()["core-dissemination"].source
+    assert "**generation**" in source and "**selection**" in source
+    asked = [line for line in check_lines("core-conditional-check") if "asked for" in line]
+    assert [line[0] for line in asked] == ["✓"] * 3  # without a condition, with the right one, with another
+    assert any("UCB1" in line for line in check_lines("core-bandit-check"))
+
+
+def test_in_painting_is_inference_and_not_a_pass_through_the_autoencoder():
+    right, wrong = check_lines("core-inpainting-check")
+    assert right.startswith("✓") and "conditional mean" in right
+    assert wrong.startswith("✗ refuted") and "zeros in the gap" in wrong
+
+
+def test_an_opinion_is_called_one():
+    assert re.search(r"K2b\.8\.3\) is opinion", cells()["core-links"].source)

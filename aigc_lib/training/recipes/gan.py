@@ -223,6 +223,8 @@ class EmojiGAN(GANRecipe):
     name = "gan-emoji"
     dataset = "emoji"
     feature_network = "efficientnet-lite0"
+    # Fewer pictures than digits and three channels: the discriminator is held back more.
+    training = GANTraining(penalty_weight=1.0, max_shift=2)
     budgets: ClassVar[dict[str, Budget]] = {
         "smoke": Budget(steps=20, batch_size=32, log_every=5),
         "laptop": Budget(steps=150, batch_size=64, log_every=10),
