@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PROFILE ?= laptop
+CHAPTERS ?= notebooks/*.ipynb
 BIN := .venv/bin
 NBVAL := --nbval --nbval-sanitize-with tests/notebooks/sanitize.cfg --nbval-current-env --nbval-cell-timeout 600
 # Two workers with a thread each; threads that wait for one another on busy cores can be ten times slower.
@@ -10,7 +11,7 @@ ONE_THREAD := OMP_NUM_THREADS=1
 # Where it is set, every one of some thirty kernels would compile torch's and sympy's sources anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup course test lab gpu-check clean
+.PHONY: help setup course test store lab gpu-check clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +29,10 @@ test: setup  ## everything that CI runs: style, tests, stored results, every cha
 	$(ONE_THREAD) $(BIN)/python -m pytest tests -n 2
 	$(ONE_THREAD) $(BIN)/python -m pytest $(NBVAL) notebooks -n 2 --dist loadscope
 	$(BIN)/aigc course run --profile smoke --seed 1 --fresh --out build/smoke
+
+store: setup  ## run chapters anew and store their outputs in place (CHAPTERS=notebooks/03*.ipynb)
+	cd notebooks && $(ONE_THREAD) ../$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False $(abspath $(wildcard $(CHAPTERS)))
 
 lab: setup  ## open the course in JupyterLab, at chapter 1
 	$(BIN)/jupyter lab notebooks/01_background.ipynb

@@ -30,13 +30,12 @@ def prepared(info: DatasetInfo, build: Callable[[], Arrays], **parameters: objec
         parameters: everything else that the arrays depend on; must be JSON.
     """
     path = cache_path(info, build, **parameters)
-    try:
-        with np.load(path, allow_pickle=False) as stored:  # verifies the CRC of every array
-            return {name: stored[name] for name in stored.files}
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        warnings.warn(f"{path} cannot be read ({error}) and is made again", stacklevel=2)
+    if path.is_file():
+        try:
+            with np.load(path, allow_pickle=False) as stored:  # verifies the CRC of every array
+                return {name: stored[name] for name in stored.files}
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            warnings.warn(f"{path} cannot be read ({error}) and is made again", stacklevel=2)
     arrays = build()
     try:
         _write(path, arrays)

@@ -7,6 +7,7 @@ parameters stay the same.
 import hashlib
 import importlib.metadata
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from tqdm import tqdm
 from aigc_lib.paths import data_dir
 from aigc_lib.teaching.course_execution import CHECK_MARK, Chapter, Result, execute_all, read_chapter
 from aigc_lib.teaching.course_report import to_html
+from aigc_lib.training.devices import resolve_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +100,9 @@ def run(
         results[chapter.name] = replace(result, key=keys[chapter.name])
         _write(_record(out, chapter), json.dumps(asdict(results[chapter.name]), ensure_ascii=False))
         tqdm.write(_line(result))
+    place = f"{resolve_device(device)}, {os.cpu_count()} cores"
     report = Report(
-        **parameters,
+        **parameters | {"device": place},
         jobs=jobs,
         minutes=round((time.perf_counter() - started) / 60, 2),
         versions={"python": sys.version.split()[0]} | {p: importlib.metadata.version(p) for p in ("aigc-lib", "torch")},

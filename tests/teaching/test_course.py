@@ -1,6 +1,7 @@
 """The course runner, on notebooks of a few cells that real kernels execute."""
 
 import json
+import os
 import time
 
 import psutil
@@ -68,6 +69,7 @@ def test_the_report_is_written_as_json_and_html(first_run):
     stored = json.loads((out / "report.json").read_text())
     assert [result["checks"] for result in stored["results"]] == [2, 1, 0]
     assert stored["profile"] == "smoke"
+    assert stored["device"] == f"cpu, {os.cpu_count()} cores"
     page = (out / "report.html").read_text()
     assert "1 of 3 chapters passed" in page
     assert "A title (标题)" in page
