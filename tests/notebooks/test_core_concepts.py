@@ -161,7 +161,8 @@ def test_a_promise_of_quality_or_speed_names_its_measure():
 
 def test_generation_and_selection_are_told_apart():
     source = cells()["core-dissemination"].source
-    assert "**generation**" in source and "**selection**" in source
+    assert "**generation**" in source
+    assert "**selection**" in source
     asked = [line for line in check_lines("core-conditional-check") if "asked for" in line]
     assert [line[0] for line in asked] == ["✓"] * 3  # without a condition, with the right one, with another
     assert any("UCB1" in line for line in check_lines("core-bandit-check"))
@@ -169,8 +170,10 @@ def test_generation_and_selection_are_told_apart():
 
 def test_in_painting_is_inference_and_not_a_pass_through_the_autoencoder():
     right, wrong = check_lines("core-inpainting-check")
-    assert right.startswith("✓") and "conditional mean" in right
-    assert wrong.startswith("✗ refuted") and "zeros in the gap" in wrong
+    assert right.startswith("✓")
+    assert "conditional mean" in right
+    assert wrong.startswith("✗ refuted")
+    assert "zeros in the gap" in wrong
 
 
 def test_an_opinion_is_called_one():
