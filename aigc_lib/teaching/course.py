@@ -121,9 +121,10 @@ def _line(result: Result) -> str:
 
 
 def _common_key(parameters: dict[str, object]) -> str:
-    """A digest of all that every chapter depends on: package, data, installed versions, parameters."""
+    """A digest of all that every chapter depends on: package, data, exercises, installed versions, parameters."""
     digest = hashlib.sha256(json.dumps([parameters, sys.version]).encode())
-    for root, pattern in [(Path(__file__).parent.parent, "*.py"), (data_dir(), "*")]:
+    exercises = data_dir().parent / "notebooks" / "exercises"
+    for root, pattern in [(Path(__file__).parent.parent, "*.py"), (data_dir(), "*"), (exercises, "*.py")]:
         for path in sorted(root.rglob(pattern)):
             if path.is_file():
                 digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from aigc_lib.paths import data_dir
+from aigc_lib import paths
 
 VERDICTS = ("correct", "imprecise", "wrong")
 TYPES = (
@@ -117,7 +117,7 @@ def load(path: Path | None = None) -> CourseMap:
         FileNotFoundError: no such file.
         ValueError: not YAML, or a field is missing or unknown; the message names the item.
     """
-    path = path or data_dir() / "course_map.yaml"
+    path = path or paths.data_dir() / "course_map.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         return CourseMap(
@@ -192,10 +192,7 @@ def _test_names(text: str) -> frozenset[str]:
 
 
 def _repository(notebooks_dir: Path | None) -> _Repository:
-    notebooks = notebooks_dir or data_dir().parent / "notebooks"
-    if not notebooks.is_dir():
-        raise FileNotFoundError(f"no folder {notebooks}: the notebooks come with a clone of the repository")
-    return _Repository(notebooks.parent)
+    return _Repository(paths.notebooks_dir(notebooks_dir).parent)
 
 
 # --- coverage, problems, errata --------------------------------------------------------------------------------------

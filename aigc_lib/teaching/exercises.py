@@ -1,6 +1,6 @@
 """Exercises that check themselves: a wrong answer gets a hint, never the solution, and never breaks a notebook.
 
-An exercise is a checker in `exercise_bank/chapter_NN.py`:
+An exercise is a checker in `notebooks/exercises/chapter_NN.py`:
 
     @exercise("4.1-saturation", question="At which logit is …?", hint="Take the derivative of log(1 − σ(a)) first.")
     def saturation(answer) -> bool:
@@ -11,16 +11,16 @@ and one cell of the chapter: `answer = ...` and `submit("4.1-saturation", answer
 
 import dis
 import re
+import runpy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from importlib import import_module
-from pkgutil import iter_modules
 from types import FunctionType, MappingProxyType
 from typing import Any
 
-from aigc_lib.teaching import exercise_bank, values
+from aigc_lib.paths import notebooks_dir
+from aigc_lib.teaching import values
 
 _ID = re.compile(r"\d+(\.\d+)*-[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -107,8 +107,8 @@ def results() -> frozenset[str]:
 
 @cache
 def _load_bank() -> None:
-    for module in iter_modules(exercise_bank.__path__, f"{exercise_bank.__name__}."):
-        import_module(module.name)
+    for path in sorted((notebooks_dir() / "exercises").glob("chapter_*.py")):
+        runpy.run_path(str(path))
 
 
 def _find(exercise_id: str) -> Exercise:

@@ -1,10 +1,9 @@
-import sys
-
 import pytest
 
-from aigc_lib.teaching import exercise_bank, exercises
+from aigc_lib.teaching import exercises
 from aigc_lib.teaching.exercises import all_exercises, exercise, hint, results, submit
 
+LOAD = exercises._load_bank.__wrapped__  # without its cache
 HINT = "Which power of two is it?"
 
 
@@ -108,17 +107,13 @@ def test_question_and_hint_are_required():
         exercise("2.1-new", question="?", hint=" ")
 
 
-def test_modules_of_the_bank_are_found(monkeypatch, tmp_path):
-    monkeypatch.undo()
-    exercises._load_bank.cache_clear()
+def test_files_beside_the_chapters_are_found(monkeypatch, tmp_path):
+    monkeypatch.setattr(exercises, "_load_bank", LOAD)
     monkeypatch.setattr(exercises, "_exercises", {})
-    (tmp_path / "chapter_99.py").write_text(
+    (tmp_path / "exercises").mkdir()
+    (tmp_path / "exercises" / "chapter_99.py").write_text(
         "from aigc_lib.teaching.exercises import exercise\n"
         "exercise('99.1-found', question='?', hint='!')(lambda answer: True)\n"
     )
-    monkeypatch.setattr(exercise_bank, "__path__", [str(tmp_path)])
-    try:
-        assert list(all_exercises()) == ["99.1-found"]
-    finally:
-        sys.modules.pop("aigc_lib.teaching.exercise_bank.chapter_99", None)
-        exercises._load_bank.cache_clear()
+    monkeypatch.setattr(exercises, "notebooks_dir", lambda: tmp_path)
+    assert list(all_exercises()) == ["99.1-found"]
