@@ -4,12 +4,14 @@ import re
 from collections import Counter
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aigc_lib.datasets import load
 from aigc_lib.datasets.base import SPLITS
-from aigc_lib.datasets.text import sentence_groups
+from aigc_lib.datasets.text import HELD_OUT, SHAKESPEARE_CHARACTERS, CharacterVocabulary, sentence_groups
+from aigc_lib.datasets.text import plays as whole_plays
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,50 @@ def text_of(data):
 def test_a_play_lies_in_one_split(plays):
     titles = [{item.key.rsplit("/", 1)[0] for item in data} for data in plays.values()]
     assert sum(map(len, titles)) == len(set.union(*titles)) == 38
+
+
+def test_the_held_out_plays_are_the_named_ones(plays):
+    titles = {item.key.rsplit("/", 1)[0] for item in plays["test"]}
+    assert titles == {"comedies/twelfth-night", "histories/henry-v", "tragedies/macbeth"}
+    held_out = titles | {item.key.rsplit("/", 1)[0] for item in plays["validation"]}
+    assert held_out == set(HELD_OUT)
+
+
+def test_whole_plays_are_their_scenes_in_order(plays):
+    whole = whole_plays("test")
+    assert "".join(whole.values()) == text_of(plays["test"])
+    assert whole["tragedies/macbeth"].startswith("FIRST WITCH:\nWhen shall we three meet again\n")
+
+
+def test_the_vocabulary_is_what_the_plays_are_made_of(plays):
+    assert SHAKESPEARE_CHARACTERS.characters == "".join(sorted(set(text_of(plays["train"]))))
+
+
+@given(st.text(alphabet=SHAKESPEARE_CHARACTERS.characters))
+def test_decoding_undoes_encoding(line):
+    tokens = SHAKESPEARE_CHARACTERS.encode(line)
+    assert tokens.dtype == torch.int64
+    assert tokens.shape == (len(line),)
+    assert SHAKESPEARE_CHARACTERS.decode(tokens) == line
+
+
+def test_a_token_is_the_place_of_its_character():
+    assert CharacterVocabulary("ba妈").encode("妈ab").tolist() == [2, 1, 0]
+
+
+def test_an_unknown_character_or_token_is_named_with_its_place():
+    with pytest.raises(ValueError, match="character '€' at position 3 of the text is unknown"):
+        SHAKESPEARE_CHARACTERS.encode("abc€€")
+    with pytest.raises(ValueError, match="token 69 at position 1 is outside 0 to 68"):
+        SHAKESPEARE_CHARACTERS.decode(torch.tensor([0, 69]))
+    with pytest.raises(ValueError, match=r"tokens of one text, \(T,\), got \(2, 3\)"):
+        SHAKESPEARE_CHARACTERS.decode(torch.zeros(2, 3, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("characters", ["", "aba"])
+def test_a_vocabulary_holds_every_character_once(characters):
+    with pytest.raises(ValueError, match="every character once"):
+        CharacterVocabulary(characters)
 
 
 def test_the_plays_use_few_characters_and_held_out_ones_no_new_one(plays):

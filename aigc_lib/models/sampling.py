@@ -1,0 +1,64 @@
+"""Drawing a next token: temperature, top-k, nucleus; for any autoregressive model. Axis letters: B batch, V tokens."""
+
+import torch
+from torch import Tensor
+
+
+def token_probabilities(
+    logits: Tensor, *, temperature: float, top_k: int | None = None, top_p: float | None = None
+) -> Tensor:
+    """The distribution that `sample_token` draws from: softmax(logits / temperature), cut off, and normalised again.
+
+    Args:
+        logits: (B, V).
+        temperature: above 0. 1 leaves the model's own distribution; towards 0 the likeliest token takes all.
+        top_k: keep the k likeliest tokens; of equal ones at the edge, those with the lower number.
+        top_p: keep the smallest set of likeliest tokens that together have at least this probability (nucleus
+            sampling, Holtzman et al. 2020, arXiv:1904.09751, section 3.1), after temperature and top-k.
+
+    Returns:
+        (B, V), float32 or wider; every row sums to 1.
+
+    Raises:
+        ValueError: logits not (B, V), temperature ≤ 0, top_k outside 1 to V, top_p outside (0, 1].
+    """
+    if logits.ndim != 2 or logits.shape[1] == 0:
+        raise ValueError(f"logits must be (B, V) with V ≥ 1, got {tuple(logits.shape)}")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}; for the likeliest token alone use top_k=1")
+    if top_k is not None and not 1 <= top_k <= logits.shape[1]:
+        raise ValueError(f"top_k must be between 1 and the {logits.shape[1]} tokens there are, got {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p must be above 0 and at most 1, got {top_p}")
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    ordered, order = wide.sort(dim=1, descending=True, stable=True)
+    # The largest logit becomes 0 before the division, which then cannot overflow upwards.
+    ordered = (ordered - ordered[:, :1]) / temperature
+    if top_k is not None:
+        ordered[:, top_k:] = -torch.inf
+    probabilities = ordered.softmax(dim=1)  # (B, V), falling
+    if top_p is not None:
+        # A token stays while those before it have not reached p. The first one has nothing before it.
+        before = probabilities.cumsum(dim=1) - probabilities
+        before[:, 0] = 0
+        probabilities = probabilities.masked_fill(before >= top_p, 0)
+        probabilities = probabilities / probabilities.sum(dim=1, keepdim=True)
+    return torch.zeros_like(probabilities).scatter(1, order, probabilities)
+
+
+def sample_token(
+    logits: Tensor,
+    *,
+    temperature: float,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: torch.Generator,
+) -> Tensor:
+    """One token a row, (B,) int64, drawn from `token_probabilities`; the draw is made on the generator's device.
+
+    Raises:
+        ValueError: as `token_probabilities`.
+    """
+    probabilities = token_probabilities(logits, temperature=temperature, top_k=top_k, top_p=top_p)
+    drawn = torch.multinomial(probabilities.to(generator.device), 1, generator=generator).squeeze(1)
+    return drawn.to(logits.device)
