@@ -7,6 +7,8 @@ from aigc_lib.training.recipe import Recipe
 _WHERE = {
     "gan-digits": ("aigc_lib.training.recipes.gan", "DigitsGAN"),
     "gan-emoji": ("aigc_lib.training.recipes.gan", "EmojiGAN"),
+    "vae-digits": ("aigc_lib.training.recipes.vae", "DigitsVAE"),
+    "vae-emoji": ("aigc_lib.training.recipes.vae", "EmojiVAE"),
     "classifier-digits": ("aigc_lib.training.recipes.classifier", "DigitsClassifier"),
 }
 
