@@ -62,3 +62,19 @@ def sample_token(
     probabilities = token_probabilities(logits, temperature=temperature, top_k=top_k, top_p=top_p)
     drawn = torch.multinomial(probabilities.to(generator.device), 1, generator=generator).squeeze(1)
     return drawn.to(logits.device)
+
+
+def check_tokens(tokens: Tensor, vocab_size: int) -> None:
+    """Refuse what is no batch of known tokens, (B, T) int64 in 0 to vocab_size - 1.
+
+    Raises:
+        ValueError: wrong rank or dtype, no token at all, or an unknown one; the message names its place.
+    """
+    if tokens.ndim != 2 or tokens.dtype != torch.int64 or tokens.numel() == 0:
+        raise ValueError(f"tokens must be int64 (B ≥ 1, T ≥ 1), got {tokens.dtype} {tuple(tokens.shape)}")
+    unknown = ((tokens < 0) | (tokens >= vocab_size)).nonzero()
+    if len(unknown):
+        row, place = unknown[0].tolist()
+        raise ValueError(
+            f"token {int(tokens[row, place])} at position {place} of sequence {row} is not among the {vocab_size} known"
+        )
