@@ -161,6 +161,7 @@ class EmojiVAE(VAERecipe):
     dataset = "emoji"
     feature_network = "efficientnet-lite0"
     data_options: ClassVar[dict[str, int]] = {"resolution": 32}
+    training = VAETraining(max_shift=2)  # fewer pictures than digits
     budgets: ClassVar[dict[str, Budget]] = {
         "smoke": Budget(steps=20, batch_size=32, log_every=5),
         "laptop": Budget(steps=150, batch_size=64, log_every=10),
