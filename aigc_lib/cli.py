@@ -45,9 +45,10 @@ def train(arguments: argparse.Namespace) -> int:
 
 def sample(arguments: argparse.Namespace) -> int:
     from aigc_lib import training
+    from aigc_lib.training import recipes
 
     name = training.full_name(arguments.name)
-    out = arguments.out or Path(f"{name}.png")
+    out = arguments.out or Path(f"{name}{recipes.resolve(name).samples_suffix}")
     print(training.sample(name, n=arguments.n, out=out, seed=arguments.seed, device=arguments.device))
     return 0
 
@@ -164,7 +165,7 @@ def parser() -> argparse.ArgumentParser:
     made = command(commands, "sample", sample, "draw from a trained model", seeded)
     made.add_argument("name", help="of the checkpoint, such as gan-digits; gan means that")
     made.add_argument("--n", type=positive, default=64, help="how many (64)")
-    made.add_argument("--out", type=Path, help="file to write (NAME.png)")
+    made.add_argument("--out", type=Path, help="file to write (NAME.png, for texts NAME.txt)")
 
     made = command(commands, "evaluate", evaluate, "measure a trained model against held-out data", seeded)
     made.add_argument("name", help="of the checkpoint, such as gan-digits; gan means that")

@@ -70,6 +70,8 @@ def test_sample_prints_the_file_that_it_wrote(called, capsys):
     assert aigc("sample gan") == 0
     assert called[1][2]["n"] == 64
     assert called[1][2]["out"] == Path("gan-digits.png")
+    assert aigc("sample rnn") == 0
+    assert called[2][2]["out"] == Path("rnn-shakespeare.txt")
 
 
 def test_evaluate_prints_a_metric_a_line(called, capsys):

@@ -65,8 +65,10 @@ class Context:
         """`network` under torch.compile where that was asked for. Not for anything differentiated twice."""
         return torch.compile(network) if self.compile else network
 
-    def update(self, loss: Tensor, optimiser: Optimizer) -> None:
+    def update(self, loss: Tensor, optimiser: Optimizer, *, max_norm: float | None = None) -> None:
         """One optimiser step on `loss`, a mean over this process's share; gradients are averaged over processes.
+
+        With `max_norm`, a longer gradient is shortened to that norm: g · min(1, max_norm / ‖g‖).
 
         The average is taken here, by one all-reduce, and not by DistributedDataParallel: its hooks do not see a second
         derivative, which gradient penalties need, nor two forward passes before one backward.
@@ -79,6 +81,8 @@ class Context:
             joined = self.accelerator.reduce(joined, reduction="mean")
             for gradient, mean in zip(gradients, joined.split([g.numel() for g in gradients]), strict=True):
                 gradient.copy_(mean.view_as(gradient))
+        if max_norm is not None:
+            nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], max_norm)
         optimiser.step()
 
 
@@ -93,6 +97,7 @@ class Recipe(ABC):
     main_part: ClassVar[str]
     budgets: ClassVar[dict[str, Budget]]
     dataset: ClassVar[str]
+    samples_suffix: ClassVar[str] = ".png"
 
     parts: dict[str, nn.Module]
     optimisers: dict[str, Optimizer]

@@ -211,3 +211,12 @@ def test_every_pass_shows_each_example_once_and_any_step_can_be_asked_first(n, b
 def test_an_empty_training_split_is_refused():
     with pytest.raises(ValueError, match="nothing to train on"):
         DataOrder(0, 4, 0)
+
+
+@pytest.mark.parametrize(("max_norm", "expected"), [(None, 5.0), (10.0, 5.0), (1.0, 1.0)])
+def test_a_long_gradient_is_shortened_and_a_short_one_is_not(max_norm, expected):
+    recipe = run(Toy(), profile="smoke", device="cpu", steps=1, progress=False).recipe
+    weight = torch.nn.Parameter(torch.zeros(2))
+    optimiser = torch.optim.SGD([weight], lr=1.0)
+    recipe.context.update((weight * torch.tensor([3.0, 4.0])).sum(), optimiser, max_norm=max_norm)
+    torch.testing.assert_close(weight.detach(), -expected * torch.tensor([0.6, 0.8]), atol=1e-5, rtol=0)
