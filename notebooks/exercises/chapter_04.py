@@ -85,3 +85,68 @@ def spectral_norm(answer) -> bool:
 def batch_of_one(answer) -> bool:
     distance, name = answer
     return distance == 0 and getattr(name, "__name__", name) == "ValueError"
+
+
+@exercise(
+    "4.2-two-gaussians",
+    question="KL(N(m1, s1²) ‖ N(m2, s2²)) of two Gaussians with standard deviations s1 and s2.",
+    hint="E_q of log q − log p: you need E(z − m1)² = s1² and E(z − m2)² = s1² + (m1 − m2)².",
+)
+def two_gaussians(answer) -> bool:
+    cases = ((0.0, 1.0, 0.0, 1.0), (0.5, 0.3, 0.0, 1.0), (1.0, 2.0, -1.0, 0.5), (-2.0, 0.1, 3.0, 4.0))
+    return all(
+        _close(answer(m1, s1, m2, s2), math.log(s2 / s1) + (s1**2 + (m1 - m2) ** 2) / (2 * s2**2) - 0.5)
+        for m1, s1, m2, s2 in cases
+    )
+
+
+@exercise(
+    "4.2-surgery",
+    question="Mutual information and KL(q(z) ‖ p(z)) of a table q(z|x) (N, K), all x equally likely, and a prior (K,).",
+    hint="Average the rows to get q(z). Each part is a mean over x of Σ q(z|x) log of a ratio: which ratio?",
+)
+def surgery(answer) -> bool:
+    draw = torch.Generator().manual_seed(2)
+    for n, k in ((4, 3), (10, 6)):
+        q = torch.rand(n, k, generator=draw, dtype=torch.float64).pow(3).softmax(1)
+        p = torch.rand(k, generator=draw, dtype=torch.float64).softmax(0)
+        marginal = q.mean(0)
+        information = (q * (q / marginal).log()).sum(1).mean()
+        information_got, divergence_got = answer(q, p)
+        right = _close(information_got, information, within=1e-6)
+        if not (right and _close(divergence_got, (marginal * (marginal / p).log()).sum(), within=1e-6)):
+            return False
+    return True
+
+
+@exercise(
+    "4.2-collapse",
+    question="Variances 5, 2, 0.8, 0.3: active latents at s² = 1; at s² = 1 and β = 3; s² learned with two latents.",
+    hint="A direction is coded if its variance exceeds β s². What is left over by two latents has to be noise.",
+)
+def collapse(answer) -> bool:
+    active, active_beta, variance = answer
+    return active == 2 and active_beta == 1 and _close(variance, 0.55)
+
+
+@exercise(
+    "4.2-rate",
+    question="Rate in nats of a direction of variance lam in the best linear VAE, as a function of lam, beta, s2.",
+    hint="½ log of variance over squared error; (4.2-16) says which error is best. A rate is never negative.",
+)
+def rate_of_a_direction(answer) -> bool:
+    cases = ((4.0, 1.0, 1.0), (4.0, 2.0, 0.1), (0.5, 1.0, 1.0), (1.5, 0.2, 0.3), (3.0, 4.0, 1.0))
+    return all(_close(answer(lam, beta, s2), max(0.0, math.log(lam / (beta * s2)) / 2)) for lam, beta, s2 in cases)
+
+
+@exercise(
+    "4.2-importance-bound",
+    question="log of the mean weight from log-weights (K, B), also where exp() of them is 0.",
+    hint="Take the largest log-weight out of the sum before you exponentiate. Do not forget the 1/K.",
+)
+def importance_bound(answer) -> bool:
+    log_weights = torch.randn(7, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    expected = log_weights.exp().mean(0).log()
+    return all(
+        torch.allclose(answer(log_weights + offset), expected + offset, atol=1e-6) for offset in (0.0, -1000.0, 500.0)
+    )
