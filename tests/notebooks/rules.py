@@ -146,8 +146,8 @@ def outputs_that_nbval_ignores_are_followed_by_a_check(chapter):
 
 
 def outputs_name_no_path_of_a_machine(chapter):
-    found = [(cell, re.search(MACHINE_PATH, text_of(output))) for cell, output in chapter.outputs()]
-    found += [(cell, re.search(re.escape(str(ROOT)), text_of(output))) for cell, output in chapter.outputs()]
+    path = rf"{re.escape(str(ROOT))}|{MACHINE_PATH}"
+    found = [(cell, re.search(path, text_of(output))) for cell, output in chapter.outputs()]
     return [f"{cell.id}: {match[0]}" for cell, match in found if match]
 
 
