@@ -65,25 +65,28 @@ class Context:
         """`network` under torch.compile where that was asked for. Not for anything differentiated twice."""
         return torch.compile(network) if self.compile else network
 
-    def update(self, loss: Tensor, optimiser: Optimizer, *, max_norm: float | None = None) -> None:
-        """One optimiser step on `loss`, a mean over this process's share; gradients are averaged over processes.
+    def update(self, loss: Tensor, *optimisers: Optimizer, max_norm: float | None = None) -> None:
+        """Step the optimisers on `loss`, a mean over this process's share; gradients are averaged over processes.
 
         With `max_norm`, a longer gradient is shortened to that norm: g · min(1, max_norm / ‖g‖).
 
         The average is taken here, by one all-reduce, and not by DistributedDataParallel: its hooks do not see a second
         derivative, which gradient penalties need, nor two forward passes before one backward.
         """
-        optimiser.zero_grad(set_to_none=True)
+        parameters = [p for optimiser in optimisers for group in optimiser.param_groups for p in group["params"]]
+        for parameter in parameters:
+            parameter.grad = None
         self.accelerator.backward(loss)
         if self.accelerator.num_processes > 1:
-            gradients = [p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
+            gradients = [p.grad for p in parameters if p.grad is not None]
             joined = torch.cat([gradient.flatten() for gradient in gradients])
             joined = self.accelerator.reduce(joined, reduction="mean")
             for gradient, mean in zip(gradients, joined.split([g.numel() for g in gradients]), strict=True):
                 gradient.copy_(mean.view_as(gradient))
         if max_norm is not None:
-            nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], max_norm)
-        optimiser.step()
+            nn.utils.clip_grad_norm_(parameters, max_norm)
+        for optimiser in optimisers:
+            optimiser.step()
 
 
 class Recipe(ABC):

@@ -9,6 +9,10 @@ _WHERE = {
     "gan-emoji": ("aigc_lib.training.recipes.gan", "EmojiGAN"),
     "vae-digits": ("aigc_lib.training.recipes.vae", "DigitsVAE"),
     "vae-emoji": ("aigc_lib.training.recipes.vae", "EmojiVAE"),
+    "transformer-pronunciations": ("aigc_lib.training.recipes.transformer", "Pronunciations"),
+    "transformer-zh-en": ("aigc_lib.training.recipes.transformer", "ChineseEnglish"),
+    "rnn-shakespeare": ("aigc_lib.training.recipes.rnn", "ShakespeareRNN"),
+    "transformer-shakespeare": ("aigc_lib.training.recipes.transformer_lm", "ShakespeareTransformer"),
     "classifier-digits": ("aigc_lib.training.recipes.classifier", "DigitsClassifier"),
 }
 

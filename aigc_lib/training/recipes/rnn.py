@@ -149,9 +149,9 @@ class ShakespeareRNN(Recipe):
         return {"nats a character": surprise.mean().item(), "perplexity": surprise.mean().exp().item()}
 
 
-def passages(model: RNNLanguageModel, n: int, length: int, *, generator: torch.Generator) -> Tensor:
+def passages(model: nn.Module, n: int, length: int, *, generator: torch.Generator) -> Tensor:
     """`n` speeches or parts of them, (n, length), a little more likely than the model's own mean (temperature 0.8)."""
-    prompt = BEGINNING.to(model.score.weight.device).expand(n, -1)
+    prompt = BEGINNING.to(next(model.parameters()).device).expand(n, -1)
     return model.generate(prompt, length, temperature=0.8, generator=generator).cpu()
 
 

@@ -1,0 +1,108 @@
+"""Training a decoder-only character model on Shakespeare's plays, to be compared with the recurrent one."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aigc_lib.datasets.text import SHAKESPEARE_CHARACTERS, plays
+from aigc_lib.models.transformer import LanguageModel, LanguageModelConfig
+from aigc_lib.training.optimisers import for_transformer, warmed_up
+from aigc_lib.training.recipe import Budget, Context, Recipe
+from aigc_lib.training.recipes.rnn import passages, write_passages
+
+
+class ShakespeareTransformer(Recipe):
+    """Windows from anywhere in the training plays; every position of a window predicts the next character."""
+
+    name = "transformer-shakespeare"
+    dataset = "shakespeare"
+    samples_suffix = ".txt"
+    config_class = LanguageModelConfig
+    main_part = "model"
+    budgets: ClassVar[dict[str, Budget]] = {
+        "smoke": Budget(steps=20, batch_size=4, log_every=5, n_previews=2),
+        "laptop": Budget(steps=100, batch_size=16, log_every=10),
+        "gpu": Budget(steps=20_000, batch_size=64, log_every=100, checkpoint_every=2_000),
+    }
+
+    @classmethod
+    def default_config(cls) -> LanguageModelConfig:
+        return LanguageModelConfig(vocab_size=len(SHAKESPEARE_CHARACTERS))
+
+    @staticmethod
+    def build(config: LanguageModelConfig) -> dict[str, nn.Module]:
+        return {"model": LanguageModel(config)}
+
+    def prepare(self, context: Context, total_steps: int) -> None:
+        self.context = context
+        self.text = SHAKESPEARE_CHARACTERS.encode("".join(plays("train").values()))
+        self.parts = {name: part.to(context.device) for name, part in self.build(self.config).items()}
+        self.model = self.parts["model"]
+        self.optimisers = for_transformer(self.model)
+        self.schedulers = warmed_up(self.optimisers, total_steps)
+        self.forward = context.compiled(self.model)
+
+    @property
+    def n_examples(self) -> int:
+        """Windows that differ by a character at least."""
+        return len(self.text) - self.config.context_length
+
+    def batch(self, indices: Tensor) -> tuple[Tensor]:
+        return (self.text[indices[:, None] + torch.arange(self.config.context_length + 1)],)
+
+    def step(self, text: Tensor) -> dict[str, Tensor]:
+        self.model.train()
+        with self.context.accelerator.autocast():
+            logits = self.forward(text[:, :-1])
+        loss = F.cross_entropy(logits.float().flatten(0, 1), text[:, 1:].flatten())
+        self.context.update(loss, *self.optimisers.values())
+        for scheduler in self.schedulers.values():
+            scheduler.step()
+        return {"nats a character": loss.detach()}
+
+    def preview(self) -> Tensor:
+        """Four passages of 240 characters, always from the same random numbers, uint8."""
+        return passages(self.model.eval(), 4, 240, generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+
+    def save_preview(self, preview: Tensor, stem: Path) -> None:
+        write_passages(preview.long(), stem.with_suffix(".txt"))
+
+    @classmethod
+    def sample(cls, parts: dict[str, nn.Module], out: Path, *, n: int, generator: torch.Generator) -> Path:
+        """`n` passages of 400 characters."""
+        if out.suffix.lower() != ".txt":
+            raise ValueError(f"texts go into a .txt file, got {out.name!r}")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_passages(passages(parts["model"], n, 400, generator=generator), out)
+        return out
+
+    @classmethod
+    def evaluate(cls, parts: dict[str, nn.Module], *, n: int, generator: torch.Generator) -> dict[str, float]:
+        """Nats a character over the whole test plays, at most `n` of them."""
+        texts = [SHAKESPEARE_CHARACTERS.encode(play) for play in list(plays("test").values())[:n]]
+        surprise = torch.cat([surprises(parts["model"], text) for text in texts])
+        return {"nats a character": surprise.mean().item(), "perplexity": surprise.mean().exp().item()}
+
+
+@torch.no_grad()
+def surprises(model: LanguageModel, text: Tensor, *, stride: int | None = None, at_once: int = 16) -> Tensor:
+    """−log p of every character but the first, (T,) → (T − 1,), in nats.
+
+    Windows of the trained length, each `stride` further (by default five eighths of it). A window judges only the
+    characters that the one before it did not reach, so each but the first few has more than three eighths of the
+    context before it, and none is judged twice.
+    """
+    place, length = next(model.parameters()).device, model.config.context_length
+    stride = stride or length * 5 // 8
+    starts = [*range(0, max(len(text) - 1 - length, 0), stride), max(len(text) - 1 - length, 0)]
+    found = torch.empty(len(text) - 1)
+    for begin in range(0, len(starts), at_once):
+        windows = torch.stack([text[start : start + length + 1] for start in starts[begin : begin + at_once]]).to(place)
+        losses = F.cross_entropy(model(windows[:, :-1]).float().transpose(1, 2), windows[:, 1:], reduction="none").cpu()
+        for start, each in zip(starts[begin : begin + at_once], losses, strict=True):
+            first = 0 if start == 0 else length - stride
+            found[start + first : start + length] = each[first:]
+    return found
