@@ -115,3 +115,46 @@ def stop_rule(answer) -> bool:
         (([7.0], 1), 0),
     ]
     return all(answer(list(distances), patience) == best for (distances, patience), best in cases)
+
+
+@exercise(
+    "3.2.1-windows",
+    question="Write windows(tokens, length): inputs and targets (N, length), side by side, each target one token on.",
+    hint="A window needs one token more than its length. The next one begins where its targets end.",
+)
+def windows(answer) -> bool:
+    for n, length, count in ((23, 5, 4), (21, 5, 4), (20, 5, 3), (7, 3, 2)):
+        inputs, targets = answer(torch.arange(n) * 2, length)
+        expected = 2 * torch.arange(count * length).view(count, length)
+        if not (torch.equal(inputs, expected) and torch.equal(targets, expected + 2)):
+            return False
+    return True
+
+
+@exercise(
+    "3.2.1-entropy-rate",
+    question="Sunny follows sunny with 0.9, rainy follows rainy with 0.5. Entropy rate in nats a day?",
+    hint="First the long-run shares: as many days turn from sunny to rainy as back. Then average the rows' entropies.",
+)
+def entropy_rate(answer) -> bool:
+    sunny = -0.9 * math.log(0.9) - 0.1 * math.log(0.1)
+    return math.isclose(answer, 5 / 6 * sunny + math.log(2) / 6, abs_tol=6e-4)
+
+
+@exercise(
+    "3.2.1-generate",
+    question="Write generate(model, first, n, generator): n tokens after `first`, each drawn and fed back, as a list.",
+    hint="model(tokens (1, 1), state) gives logits (1, 1, V) and the state that the next call needs.",
+)
+def generate(answer) -> bool:
+    def model(tokens, state=None):
+        """Never in doubt: what comes next follows from the sum of all tokens so far."""
+        total = int(tokens.sum()) + (0 if state is None else state)
+        return nn.functional.one_hot(torch.tensor([[(2 * total + 1) % 5]]), 5) * 100.0, total
+
+    expected, total, token = [], 0, 2
+    for _ in range(9):
+        total += token
+        token = (2 * total + 1) % 5
+        expected.append(token)
+    return [int(each) for each in answer(model, 2, 9, torch.Generator().manual_seed(0))] == expected

@@ -150,3 +150,80 @@ def importance_bound(answer) -> bool:
     return all(
         torch.allclose(answer(log_weights + offset), expected + offset, atol=1e-6) for offset in (0.0, -1000.0, 500.0)
     )
+
+
+@exercise(
+    "4.3-units",
+    question="1.48 nats a character: how many bits is that, and which perplexity?",
+    hint="A bit is log 2 nats. Perplexity is the exponential of the nats, not of the bits.",
+)
+def units(answer) -> bool:
+    bits, perplexity = answer
+    return _close(bits, 1.48 / math.log(2), within=5e-3) and _close(perplexity, math.exp(1.48), within=1e-2)
+
+
+@exercise(
+    "4.3-half-life",
+    question="After how many steps has a gradient along the cell halved, if all forget gates stand at sigmoid(bias)?",
+    hint="After n steps the factor is sigmoid(bias) to the power of n. Solve for n; it need not be whole.",
+)
+def half_life(answer) -> bool:
+    return all(_close(answer(b), math.log(2) / math.log1p(math.exp(-b)), within=0.01) for b in (-1.0, 0.0, 1.0, 4.0))
+
+
+@exercise(
+    "4.3-jacobian",
+    question="dh_T/dh_0 of an Elman network from its states (T, H) and W_hh (H, H), without autograd.",
+    hint="One factor diag(1 − h²) W a step. The latest step stands on the left.",
+)
+def jacobian(answer) -> bool:
+    draw = torch.Generator().manual_seed(4)
+    weight, push = (torch.randn(shape, generator=draw, dtype=torch.float64) for shape in ((3, 3), (6, 3)))
+
+    def run(h, keep):
+        for each in push:
+            h = torch.tanh(weight @ h + 0.5 * each)
+            keep.append(h)
+        return h
+
+    states: list[torch.Tensor] = []
+    run(torch.zeros(3, dtype=torch.float64), states)
+    expected = torch.autograd.functional.jacobian(lambda h: run(h, []), torch.zeros(3, dtype=torch.float64))
+    return torch.allclose(answer(torch.stack(states), weight), expected, atol=1e-9)
+
+
+@exercise(
+    "4.3-nucleus",
+    question="How many tokens does top-p keep? From probabilities (V,) and top_p.",
+    hint="Sort from the likeliest down and add up. The token that reaches top_p is still in.",
+)
+def nucleus(answer) -> bool:
+    probabilities = torch.tensor([0.05, 0.5, 0.15, 0.25, 0.05], dtype=torch.float64)
+    cases = ((0.1, 1), (0.49, 1), (0.6, 2), (0.8, 3), (0.92, 4), (0.99, 5))
+    return all(int(answer(probabilities, top_p)) == size for top_p, size in cases)
+
+
+@exercise(
+    "4.3-exposure",
+    question="Share of the first T tokens that are right, if each step errs with probability epsilon and for good.",
+    hint="Token t is right if none of the steps 1 to t erred. Then take the mean over t: a geometric series.",
+)
+def exposure(answer) -> bool:
+    def share(epsilon, n):
+        return sum((1 - epsilon) ** t for t in range(1, n + 1)) / n
+
+    return all(
+        _close(answer(e, n), share(e, n), within=1e-4) for e, n in ((0.1, 1), (0.01, 100), (0.3, 7), (0.002, 50))
+    )
+
+
+@exercise(
+    "4.3-backwards",
+    question="The matrix of a chain read from right to left, from its matrix P (V, V) and its long-run shares (V,).",
+    hint="Bayes: the letter before a j was an i with a probability proportional to (share of i) · P[i, j].",
+)
+def backwards(answer) -> bool:
+    P = torch.tensor([[0.1, 0.6, 0.3], [0.2, 0.2, 0.6], [0.7, 0.2, 0.1]], dtype=torch.float64)
+    shares = torch.linalg.matrix_power(P, 200)[0]
+    joint = shares[:, None] * P
+    return torch.allclose(answer(P, shares), joint.T / joint.sum(0)[:, None], atol=1e-6)

@@ -61,3 +61,36 @@ def stable_loss(answer) -> bool:
         torch.isclose(answer(real, fake), F.softplus(-real).mean() + F.softplus(fake).mean(), rtol=1e-5)
         for real, fake in (ordinary, extreme)
     )
+
+
+@exercise(
+    "5.2.2-one-hot",
+    question="10,000 windows of 100 words, vocabulary 10,000: GB (10⁹ bytes) as one-hot float32, and as int64.",
+    hint="Four bytes for each of windows · words · vocabulary; eight for each of windows · words.",
+)
+def one_hot(answer) -> bool:
+    rows, numbers = answer
+    return math.isclose(rows, 40, rel_tol=1e-3) and math.isclose(numbers, 0.008, rel_tol=1e-3)
+
+
+@exercise(
+    "5.2.2-lstm-parameters",
+    question="Parameters of an LSTM layer with 256 inputs and 1024 units, one bias a gate as in Keras?",
+    hint="Four gates, each a dense layer on the input and the last output together.",
+)
+def lstm_parameters(answer) -> bool:
+    return answer == 4 * (1024 * (256 + 1024) + 1024)
+
+
+@exercise(
+    "5.2.2-masked-loss",
+    question="Write loss(logits (B, T, V), targets (B, T), padding): mean cross-entropy of targets that are no padding.",
+    hint="Divide by the number of real targets, not by B · T. Does a batch with other padding give the same?",
+)
+def masked_loss(answer) -> bool:
+    draw = torch.Generator().manual_seed(5)
+    logits, targets = torch.randn(2, 6, 7, generator=draw), torch.randint(1, 7, (2, 6), generator=draw)
+    targets[0, 3:] = 0
+    kept = targets != 0
+    expected = F.cross_entropy(logits[kept], targets[kept])
+    return torch.allclose(answer(logits, targets, 0), expected, atol=1e-5)
