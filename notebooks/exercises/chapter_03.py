@@ -158,3 +158,54 @@ def generate(answer) -> bool:
         token = (2 * total + 1) % 5
         expected.append(token)
     return [int(each) for each in answer(model, 2, 9, torch.Generator().manual_seed(0))] == expected
+
+
+@exercise(
+    "3.1.2-first-loss",
+    question="Loss in nats of a VAE with pixel probabilities ½ and q(z|x) = N(0, I) on a binary 28×28 image.",
+    hint="What does one pixel cost, and how many are there? What is the KL of a distribution from itself?",
+)
+def first_loss(answer) -> bool:
+    return abs(float(answer) - 784 * math.log(2)) < 0.5
+
+
+@exercise(
+    "3.1.2-negative-elbo",
+    question="loss(logits, x, mean, log_variance): the negative ELBO in nats per image, x binary in {−1, 1}.",
+    hint="Cross-entropy wants targets 0 and 1. Sum over pixels, sum over latents, and only then average over the batch.",
+)
+def negative_elbo(answer) -> bool:
+    draw = torch.Generator().manual_seed(0)
+    for shape, latent_dim in (((5, 1, 6, 6), 3), ((2, 3, 4, 4), 7)):
+        logits, uniform = torch.randn(shape, generator=draw), torch.rand(shape, generator=draw)
+        x = torch.where(uniform < 0.4, 1.0, -1.0)
+        mean, log_variance = torch.randn(2, shape[0], latent_dim, generator=draw)
+        nats = torch.distributions.Bernoulli(logits=logits).log_prob((x + 1) / 2).flatten(1).sum(1)
+        q, p = torch.distributions.Normal(mean, (log_variance / 2).exp()), torch.distributions.Normal(0.0, 1.0)
+        expected = (torch.distributions.kl_divergence(q, p).sum(1) - nats).mean()
+        if abs(float(answer(logits, x, mean, log_variance)) - expected) > 1e-3:
+            return False
+    return True
+
+
+@exercise(
+    "3.1.2-unbiased-mmd",
+    question="mmd2(a, b) with the kernel exp(−|z − z'|² / 2Z), without the pairs of a point with itself.",
+    hint="The kernel of a point with itself is 1: subtract the N ones from the sum and divide by N (N − 1).",
+)
+def unbiased_mmd(answer) -> bool:
+    draw = torch.Generator().manual_seed(1)
+    for n, m, width in ((6, 4, 2), (5, 9, 3)):
+        a, b = torch.randn(n, width, generator=draw), 1 + torch.randn(m, width, generator=draw)
+
+        def kernel(p, q, width=width):
+            return math.exp(-float((p - q).square().sum()) / (2 * width))
+
+        within = [
+            sum(kernel(s[i], s[j]) for i in range(len(s)) for j in range(len(s)) if i != j) / (len(s) * (len(s) - 1))
+            for s in (a, b)
+        ]
+        between = sum(kernel(p, q) for p in a for q in b) / (n * m)
+        if abs(float(answer(a, b)) - (sum(within) - 2 * between)) > 1e-4:
+            return False
+    return True

@@ -223,7 +223,7 @@ def exposure(answer) -> bool:
     hint="Bayes: the letter before a j was an i with a probability proportional to (share of i) · P[i, j].",
 )
 def backwards(answer) -> bool:
-    P = torch.tensor([[0.1, 0.6, 0.3], [0.2, 0.2, 0.6], [0.7, 0.2, 0.1]], dtype=torch.float64)
+    P = torch.tensor([[0.1, 0.6, 0.3], [0.1, 0.2, 0.7], [0.7, 0.2, 0.1]], dtype=torch.float64)
     shares = torch.linalg.matrix_power(P, 200)[0]
     joint = shares[:, None] * P
     return torch.allclose(answer(P, shares), joint.T / joint.sum(0)[:, None], atol=1e-6)

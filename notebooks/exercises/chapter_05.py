@@ -84,7 +84,7 @@ def lstm_parameters(answer) -> bool:
 
 @exercise(
     "5.2.2-masked-loss",
-    question="Write loss(logits (B, T, V), targets (B, T), padding): mean cross-entropy of targets that are no padding.",
+    question="Write loss(logits (B, T, V), targets (B, T), padding): mean cross-entropy of what is no padding.",
     hint="Divide by the number of real targets, not by B · T. Does a batch with other padding give the same?",
 )
 def masked_loss(answer) -> bool:
