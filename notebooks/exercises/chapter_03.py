@@ -172,7 +172,7 @@ def first_loss(answer) -> bool:
 @exercise(
     "3.1.2-negative-elbo",
     question="loss(logits, x, mean, log_variance): the negative ELBO in nats per image, x binary in {−1, 1}.",
-    hint="Cross-entropy wants targets 0 and 1. Sum over pixels, sum over latents, and only then average over the batch.",
+    hint="Cross-entropy wants targets 0 and 1. Sum over pixels and over latents; only then average over the batch.",
 )
 def negative_elbo(answer) -> bool:
     draw = torch.Generator().manual_seed(0)
