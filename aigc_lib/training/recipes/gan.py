@@ -201,7 +201,7 @@ class DigitsGAN(GANRecipe):
     feature_network = "digit-classifier"
     budgets: ClassVar[dict[str, Budget]] = {
         "smoke": Budget(steps=30, batch_size=32, log_every=5),
-        "laptop": Budget(steps=200, batch_size=64, log_every=10),
+        "laptop": Budget(steps=120, batch_size=64, log_every=10),
         "gpu": Budget(steps=40_000, batch_size=256, log_every=100, checkpoint_every=2_000),
     }
 
