@@ -227,3 +227,69 @@ def backwards(answer) -> bool:
     shares = torch.linalg.matrix_power(P, 200)[0]
     joint = shares[:, None] * P
     return torch.allclose(answer(P, shares), joint.T / joint.sum(0)[:, None], atol=1e-6)
+
+
+@exercise(
+    "4.4-scale",
+    question="By which number must q·k be multiplied to have variance 1? A function of d_k and both variances a, b.",
+    hint="Each term q_i k_i has variance a·b, and variances of independent terms add. A factor c multiplies it by c².",
+)
+def attention_scale(answer) -> bool:
+    cases = ((64, 1.0, 1.0), (16, 4.0, 1.0), (100, 0.5, 2.0), (8, 9.0, 0.25))
+    return all(_close(answer(d_k, a, b), (d_k * a * b) ** -0.5, within=1e-6) for d_k, a, b in cases)
+
+
+@exercise(
+    "4.4-chunk-mask",
+    question="The mask (T, S), True where allowed, for the last T of S tokens. A function of T and S.",
+    hint="The first of the new tokens has S − T tokens before it. A triangle may be moved along its row.",
+)
+def chunk_mask(answer) -> bool:
+    for T, S in ((1, 5), (3, 5), (4, 4), (2, 7)):
+        mask = torch.as_tensor(answer(T, S))
+        expected = torch.tensor([[s <= S - T + t for s in range(S)] for t in range(T)])
+        if mask.dtype != torch.bool or mask.shape != expected.shape or not torch.equal(mask, expected):
+            return False
+    return True
+
+
+@exercise(
+    "4.4-shift-matrix",
+    question="The matrix R (d, d) with PE(t + k) = R·PE(t) for all t. A function of k and d.",
+    hint="Blocks of two: sin ω(t + k) = sin ωt cos ωk + cos ωt sin ωk, and the cosine likewise.",
+)
+def shift_matrix(answer) -> bool:
+    from aigc_lib.models.transformer import sinusoidal_positions
+
+    for k, d in ((1, 4), (7, 8), (30, 6)):
+        places = sinusoidal_positions(torch.arange(100, dtype=torch.float64), d)
+        turned = places[:-k].double() @ torch.as_tensor(answer(k, d)).double().T
+        if turned.shape != places[k:].shape or (turned - places[k:]).abs().max() > 1e-4:
+            return False
+    return True
+
+
+@exercise(
+    "4.4-cache-memory",
+    question="Bytes of a cache of T tokens, and the number of tokens at which it is as large as the blocks' weights.",
+    hint="Keys and values, for every layer, token and channel. Then set 2·T·d equal to 12·d².",
+)
+def cache_memory(answer) -> bool:
+    for n_layers, T, d, size in ((4, 256, 160, 4), (12, 1024, 768, 2)):
+        bytes_, tokens = answer(n_layers, T, d, size)
+        if not (_close(bytes_, 2 * n_layers * T * d * size) and _close(tokens, 6 * d)):
+            return False
+    return True
+
+
+@exercise(
+    "4.4-smoothed-minimum",
+    question="The least possible loss with label smoothing ε over V tokens. A function of ε and V.",
+    hint="Cross-entropy is smallest when the model's distribution is the target itself: then it is the target's entropy.",
+)
+def smoothed_minimum(answer) -> bool:
+    def entropy(epsilon: float, V: int) -> float:
+        right, wrong = 1 - epsilon + epsilon / V, epsilon / V
+        return -right * math.log(right) - (V - 1) * wrong * math.log(wrong)
+
+    return all(_close(answer(e, V), entropy(e, V)) for e, V in ((0.1, 10), (0.1, 37_000), (0.3, 5)))
