@@ -94,3 +94,36 @@ def masked_loss(answer) -> bool:
     kept = targets != 0
     expected = F.cross_entropy(logits[kept], targets[kept])
     return torch.allclose(answer(logits, targets, 0), expected, atol=1e-5)
+
+
+@exercise(
+    "5.2.5-active-units",
+    question="active(means, threshold): how many of Z latents have posterior means (N, Z) that vary by more?",
+    hint="A variance for each latent, over the images: along which axis?",
+)
+def active_units(answer) -> bool:
+    means = (
+        torch.randn(400, 5, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 0.3, 0.05, 0.0, 2.0]) + 3
+    )
+    return [int(answer(means, t)) for t in (0.01, 0.5, 10.0)] == [3, 2, 0] and int(answer(means[:, 3:4], 0.01)) == 0
+
+
+@exercise(
+    "5.2.5-psnr",
+    question="psnr(a, b) in decibels for images in [−1, 1].",
+    hint="10 log₁₀ of peak² over mean squared error. From −1 to 1, how large can a signal be?",
+)
+def peak_signal_to_noise(answer) -> bool:
+    a = torch.rand(2, 1, 5, 5, generator=torch.Generator().manual_seed(1)) * 1.6 - 0.8
+    return all(abs(float(answer(a, a + e)) - 20 * math.log10(2 / e)) < 1e-2 for e in (0.2, 0.02))
+
+
+@exercise(
+    "5.2.5-purified-direction",
+    question="The part of a direction d (Z,) that is at right angles to another one.",
+    hint="Subtract the projection of d on the other direction. It may have any length.",
+)
+def purified_direction(answer) -> bool:
+    d, other = torch.randn(2, 6, generator=torch.Generator().manual_seed(2))
+    expected = d - (d @ other) / (other @ other) * other
+    return all(torch.allclose(answer(d, s * other), expected, atol=1e-5) for s in (1.0, 3.0, -0.5))
