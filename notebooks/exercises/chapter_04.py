@@ -285,7 +285,7 @@ def cache_memory(answer) -> bool:
 @exercise(
     "4.4-smoothed-minimum",
     question="The least possible loss with label smoothing ε over V tokens. A function of ε and V.",
-    hint="Cross-entropy is smallest when the model's distribution is the target itself: then it is the target's entropy.",
+    hint="Cross-entropy is smallest when the model says the target's own distribution: it is that one's entropy.",
 )
 def smoothed_minimum(answer) -> bool:
     def entropy(epsilon: float, V: int) -> float:
