@@ -1,11 +1,10 @@
-"""Transformer: attention written out, an encoder–decoder that translates, a decoder-only language model.
+"""Transformer: an encoder–decoder that translates, and a decoder-only language model.
 
 Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762. The encoder reads the whole source; the decoder
 writes the target token by token, looks back at what it wrote (causal self-attention) and over to the source (cross-
 attention). The language model is a decoder without a source. Both keep keys and values of what is already written.
 
-Axis letters: B batch, T tokens (queries), S tokens that are looked at (keys), d width, V vocabulary. Tokens are int64.
-Masks are bool, True where a query may look.
+Axis letters: B batch, T tokens, S tokens of a source, d width, V vocabulary. Tokens are int64.
 
 Differs from the paper in
 - normalisation before each sub-layer by default (pre-norm; Xiong et al. 2020, arXiv:2002.04745), which trains without
@@ -24,184 +23,50 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aigc_lib.models.sampling import sample_token
+from aigc_lib.models.attention import Block, KeyValueCache, attention, rotations, sinusoidal_positions  # noqa: F401
+from aigc_lib.models.sampling import check_tokens, sample_token
 
 PAD, BEGIN, END = 0, 1, 2  # tokens that an encoder–decoder's vocabularies reserve
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """softmax(QKᵀ/√d_k + M)·V, equation 1 of the paper, with M = 0 where `mask` is True and −∞ elsewhere.
-
-    Args:
-        query: (…, T, d_k). key: (…, S, d_k). value: (…, S, d_v).
-        mask: bool, broadcastable to (…, T, S). A query that may look nowhere gets zeros.
-
-    Returns:
-        output (…, T, d_v), weights (…, T, S) with rows that sum to 1.
-
-    Raises:
-        ValueError: shapes do not fit, or the mask is not bool.
-    """
-    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
-        raise ValueError(
-            "expected query (…, T, d_k), key (…, S, d_k), value (…, S, d_v), got "
-            f"{tuple(query.shape)}, {tuple(key.shape)}, {tuple(value.shape)}"
-        )
-    scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])  # (…, T, S)
-    if mask is None:
-        weights = scores.softmax(dim=-1)
-    else:
-        _check_mask(mask, scores.shape)
-        weights = scores.masked_fill(~mask, -math.inf).softmax(dim=-1).masked_fill(~mask, 0.0)
-    return weights @ value, weights
-
-
-def _check_mask(mask: Tensor, shape: torch.Size) -> None:
-    fits = mask.ndim <= len(shape) and all(
-        m in (1, s) for m, s in zip(reversed(mask.shape), reversed(shape), strict=False)
-    )
-    if mask.dtype != torch.bool or not fits:
-        raise ValueError(
-            f"mask must be bool and fit {tuple(shape)} (True: may look), got {mask.dtype} {tuple(mask.shape)}"
-        )
-
-
-def sinusoidal_positions(positions: Tensor, width: int) -> Tensor:
-    """PE(p, 2i) = sin(p/10000^(2i/d)), PE(p, 2i + 1) = cos(…) (section 3.5): positions (T,) → (T, width)."""
-    angles = _angles(positions, width)
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
-
-
-def rotations(positions: Tensor, d_head: int) -> Tensor:
-    """e^(i·p·θ_j) with θ_j = 10000^(−2j/d_head) (arXiv:2104.09864, section 3.2): (T,) → complex (T, 1, d_head/2)."""
-    angles = _angles(positions, d_head)
-    return torch.polar(torch.ones_like(angles), angles)[:, None]
-
-
-def _angles(positions: Tensor, width: int) -> Tensor:
-    steps = torch.arange(0, width, 2, device=positions.device) / width
-    return positions[:, None] * 10_000.0**-steps  # (T, width/2)
-
-
-def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn each pair of neighbouring channels, as one complex number, by its position's angle: x (B, T, heads, d)."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotation).flatten(-2).type_as(x)
-
-
-class KeyValueCache:
-    """One layer's keys and values of the last `length` tokens: 2·length·d numbers a sequence, whatever is generated."""
-
-    def __init__(self, batch: int, n_heads: int, length: int, d_head: int, like: Tensor) -> None:
-        self.length, self.position = length, 0
-        self.keys, self.values = (like.new_zeros(batch, n_heads, length, d_head) for _ in range(2))
-
-    def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep those of new tokens, (B, heads, T, d_head), in place of the oldest; return all that are kept.
-
-        Several tokens at once only into an empty cache. Their order does not matter later: positions are in the keys.
-        """
-        start, n = self.position % self.length, key.shape[2]
-        self.keys[:, :, start : start + n], self.values[:, :, start : start + n] = key, value
-        self.position += n
-        kept = min(self.position, self.length)
-        return self.keys[:, :, :kept], self.values[:, :, :kept]
-
-    def select(self, rows: Tensor) -> None:
-        """Go on with these sequences of the batch (a beam search drops some and doubles others)."""
-        self.keys, self.values = self.keys[rows], self.values[rows]
-
-
-class MultiHeadAttention(nn.Module):
-    """Attention in `n_heads` subspaces of width d/n_heads, joined by one matrix (section 3.2.2)."""
-
-    def __init__(self, width: int, n_heads: int) -> None:
-        super().__init__()
-        self.width, self.n_heads = width, n_heads
-        self.project = nn.Linear(width, 3 * width, bias=False)  # W^Q, W^K, W^V of all heads, stacked
-        self.output = nn.Linear(width, width, bias=False)
-
-    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """What is looked at, (B, S, d) → two of (B, heads, S, d_head). For cross-attention: once a source."""
-        both = F.linear(memory, self.project.weight[self.width :]).unflatten(-1, (2, self.n_heads, -1))
-        key, value = both.permute(2, 0, 3, 1, 4)
-        return key, value
-
-    def forward(
-        self,
-        x: Tensor,
-        memory: tuple[Tensor, Tensor] | None = None,
-        *,
-        mask: Tensor | None = None,
-        is_causal: bool = False,
-        rotation: Tensor | None = None,
-        cache: KeyValueCache | None = None,
-        weights: list[Tensor] | None = None,
-    ) -> Tensor:
-        """(B, T, d) → (B, T, d), looking at x itself, or at `memory` = `keys_values(…)`.
-
-        Args:
-            mask: bool, broadcastable to (B, heads, T, S). `is_causal` is the mask j ≤ i without storing it.
-            rotation: of x's positions; self-attention only.
-            cache: earlier tokens of self-attention; x is appended to it.
-            weights: the attention weights, (B, heads, T, S), are appended to this list.
-        """
-        if memory is None:
-            parts = self.project(x).unflatten(-1, (3 * self.n_heads, -1))  # (B, T, 3·heads, d_head)
-            turned, value = parts.split([2 * self.n_heads, self.n_heads], dim=2)
-            turned = turned if rotation is None else rotate(turned, rotation)
-            query, key = turned.transpose(1, 2).chunk(2, dim=1)  # (B, heads, T, d_head)
-            value = value.transpose(1, 2)
-            if cache is not None:
-                key, value = cache.append(key, value)
-        else:
-            query = F.linear(x, self.project.weight[: self.width]).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
-            key, value = memory
-        if weights is None:
-            out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=is_causal)
-        else:
-            if is_causal:
-                mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
-            out, each = attention(query, key, value, mask)
-            weights.append(each)
-        return self.output(out.transpose(1, 2).flatten(2))
-
-
-class Block(nn.Module):
-    """Self-attention, cross-attention where there is a source, FFN(x) = max(0, xW₁ + b₁)W₂ + b₂; residuals around each.
-
-    Pre-norm: x + f(LayerNorm(x)). Post-norm, as in the paper: LayerNorm(x + f(x)).
-    """
-
-    def __init__(self, width: int, n_heads: int, dropout: float, *, pre_norm: bool, cross: bool = False) -> None:
-        super().__init__()
-        self.pre_norm, self.dropout = pre_norm, nn.Dropout(dropout)
-        self.attend = MultiHeadAttention(width, n_heads)
-        self.cross = MultiHeadAttention(width, n_heads) if cross else None
-        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3 if cross else 2))
-
-    def forward(self, x: Tensor, memory=None, memory_mask=None, cross_weights=None, **self_attention) -> Tensor:
-        """(B, T, d) → (B, T, d). `memory` as in `MultiHeadAttention`, the rest goes to the self-attention."""
-        layers = [lambda h: self.attend(h, **self_attention)]
-        if self.cross is not None:
-            layers.append(lambda h: self.cross(h, memory, mask=memory_mask, weights=cross_weights))
-        for norm, layer in zip(self.norms, [*layers, self.feed_forward], strict=True):
-            x = x + self.dropout(layer(norm(x))) if self.pre_norm else norm(x + self.dropout(layer(x)))
-        return x
-
-
 @dataclass(frozen=True, kw_only=True)
-class TransformerConfig:
-    """Sizes of an encoder–decoder.
+class _Sizes:
+    """What both models share.
 
     Args:
-        source_vocab_size, vocab_size: of source and target, with PAD, BEGIN and END.
-        width, n_heads, n_layers: d, heads of each attention, layers of encoder and decoder each.
+        vocab_size: V; of a translator's target, with PAD, BEGIN and END.
+        width, n_heads, n_layers: d, heads of each attention, layers (of encoder and decoder each).
         dropout: share of channels that training leaves out, in [0, 1).
         positions: "rotary" or "sinusoidal".
         pre_norm: LayerNorm before the sub-layers; False after them, as the paper.
+
+    Raises:
+        ValueError: one of them is none of these.
     """
+
+    vocab_size: int
+    width: int
+    n_heads: int
+    n_layers: int
+    dropout: float
+    positions: str
+    pre_norm: bool = True
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if type(value) is int and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.width % (2 * self.n_heads):
+            raise ValueError(f"width must be a multiple of twice n_heads, got {self.width} and {self.n_heads}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+        if self.positions not in ("rotary", "sinusoidal"):
+            raise ValueError(f"positions must be 'rotary' or 'sinusoidal', got {self.positions!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig(_Sizes):
+    """Sizes of an encoder–decoder, see `_Sizes`; `source_vocab_size` counts PAD, BEGIN and END too."""
 
     source_vocab_size: int = 32
     vocab_size: int = 42
@@ -210,19 +75,11 @@ class TransformerConfig:
     n_layers: int = 3
     dropout: float = 0.05
     positions: str = "sinusoidal"
-    pre_norm: bool = True
-
-    def __post_init__(self) -> None:
-        _check_sizes(self, "source_vocab_size", "vocab_size", "width", "n_heads", "n_layers")
 
 
 @dataclass(frozen=True, kw_only=True)
-class LanguageModelConfig:
-    """Sizes of a decoder-only model; names as in `TransformerConfig`.
-
-    Args:
-        context_length: how many tokens a token sees, itself included.
-    """
+class LanguageModelConfig(_Sizes):
+    """Sizes of a decoder-only model, see `_Sizes`; a token sees `context_length` tokens, itself included."""
 
     vocab_size: int = 69
     width: int = 160
@@ -231,28 +88,12 @@ class LanguageModelConfig:
     context_length: int = 256
     dropout: float = 0.0
     positions: str = "rotary"
-    pre_norm: bool = True
-
-    def __post_init__(self) -> None:
-        _check_sizes(self, "vocab_size", "width", "n_heads", "n_layers", "context_length")
-
-
-def _check_sizes(config: TransformerConfig | LanguageModelConfig, *names: str) -> None:
-    for name in names:
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
-    if config.width % (2 * config.n_heads):
-        raise ValueError(f"width must be a multiple of twice n_heads, got {config.width} and {config.n_heads}")
-    if not 0 <= config.dropout < 1:
-        raise ValueError(f"dropout must be in [0, 1), got {config.dropout}")
-    if config.positions not in ("rotary", "sinusoidal"):
-        raise ValueError(f"positions must be 'rotary' or 'sinusoidal', got {config.positions!r}")
 
 
 class _Embedding(nn.Module):
     """Tokens to vectors, times √d (section 3.4), with sinusoidal positions where those are asked for."""
 
-    def __init__(self, vocab_size: int, config: TransformerConfig | LanguageModelConfig) -> None:
+    def __init__(self, vocab_size: int, config: _Sizes) -> None:
         super().__init__()
         self.config, self.dropout = config, nn.Dropout(config.dropout)
         self.tokens = nn.Embedding(vocab_size, config.width)
@@ -269,23 +110,7 @@ class _Embedding(nn.Module):
         return self.dropout(x + sinusoidal_positions(positions, c.width)), None
 
 
-def check_tokens(tokens: Tensor, vocab_size: int) -> None:
-    """Refuse what is no (B, T) batch of known tokens.
-
-    Raises:
-        ValueError: rank, dtype, emptiness, or the first unknown token with its place.
-    """
-    if tokens.ndim != 2 or tokens.dtype != torch.int64 or tokens.numel() == 0:
-        raise ValueError(f"tokens must be int64 (B ≥ 1, T ≥ 1), got {tokens.dtype} {tuple(tokens.shape)}")
-    unknown = ((tokens < 0) | (tokens >= vocab_size)).nonzero()
-    if len(unknown):
-        row, place = unknown[0].tolist()
-        raise ValueError(
-            f"token {int(tokens[row, place])} at position {place} of sequence {row} is not among the {vocab_size} known"
-        )
-
-
-def _blocks(c: TransformerConfig | LanguageModelConfig, *, cross: bool = False) -> nn.ModuleList:
+def _blocks(c: _Sizes, *, cross: bool = False) -> nn.ModuleList:
     blocks = [Block(c.width, c.n_heads, c.dropout, pre_norm=c.pre_norm, cross=cross) for _ in range(c.n_layers)]
     for block in blocks:  # each adds to the stream: keep its size independent of the depth (GPT-2)
         for last in (block.attend.output, block.feed_forward[2], *([block.cross.output] if cross else [])):
@@ -293,7 +118,7 @@ def _blocks(c: TransformerConfig | LanguageModelConfig, *, cross: bool = False) 
     return nn.ModuleList(blocks)
 
 
-def _caches(c: TransformerConfig | LanguageModelConfig, batch: int, length: int, like: Tensor) -> list[KeyValueCache]:
+def _caches(c: _Sizes, batch: int, length: int, like: Tensor) -> list[KeyValueCache]:
     return [KeyValueCache(batch, c.n_heads, length, c.width // c.n_heads, like) for _ in range(c.n_layers)]
 
 

@@ -259,7 +259,7 @@ def chunk_mask(answer) -> bool:
     hint="Blocks of two: sin ω(t + k) = sin ωt cos ωk + cos ωt sin ωk, and the cosine likewise.",
 )
 def shift_matrix(answer) -> bool:
-    from aigc_lib.models.transformer import sinusoidal_positions
+    from aigc_lib.models.attention import sinusoidal_positions
 
     for k, d in ((1, 4), (7, 8), (30, 6)):
         places = sinusoidal_positions(torch.arange(100, dtype=torch.float64), d)

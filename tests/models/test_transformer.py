@@ -10,21 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from aigc_lib.models.attention import Block, MultiHeadAttention, attention, rotate, rotations, sinusoidal_positions
 from aigc_lib.models.transformer import (
     BEGIN,
     END,
     PAD,
-    Block,
     LanguageModel,
     LanguageModelConfig,
-    MultiHeadAttention,
     Transformer,
     TransformerConfig,
-    attention,
-    rotate,
-    rotations,
     sequence_loss,
-    sinusoidal_positions,
     warmup,
 )
 
