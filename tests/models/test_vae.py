@@ -123,8 +123,8 @@ def test_pixel_likelihoods_are_those_of_torch():
     torch.testing.assert_close(model.pixel_log_likelihood(logits, pictures(2)), expected)
 
 
-def test_a_bernoulli_decoder_sums_to_one_over_binary_images_and_exceeds_one_over_grey_ones():
-    # One pixel: the two outcomes have probabilities that sum to 1, but the "density" of grey values integrates to more.
+def test_a_bernoulli_decoder_is_a_distribution_of_binary_pixels_and_no_density_of_grey_ones():
+    # One pixel: two outcomes with probabilities that sum to 1; a "density" of grey values would not integrate to 1.
     model, logit = small(), torch.tensor(0.7)
     outcomes = model.pixel_log_likelihood(logit.expand(2), torch.tensor([-1.0, 1.0])).exp()
     assert outcomes.sum().item() == pytest.approx(1)
@@ -188,31 +188,59 @@ def test_every_parameter_learns_from_the_bound():
         assert all(p.grad.abs().sum() > 0 for p in model.parameters())
 
 
+def waves() -> torch.Tensor:
+    """2,000 images of one wave at random phases: data with two dimensions that curve through sixty-four."""
+    phase = torch.rand(2000, 1, 1, generator=rng(3))
+    heights = torch.sin(2 * math.pi * (torch.linspace(0, 1, 8) + phase))  # (2000, 1, 8)
+    return 0.25 * heights.expand(-1, 8, -1).unsqueeze(1)
+
+
+def fitted(loss, *, n_steps: int, variance_is_learned: bool = True) -> VAE:
+    """A small Gaussian VAE that has descended `loss(model, x, generator)` on the waves."""
+    model, draw, images = small(likelihood="gaussian"), rng(4), waves()
+    model.log_variance.requires_grad_(variance_is_learned)
+    weights = [p for p in model.parameters() if p is not model.log_variance]
+    optimiser = torch.optim.Adam([{"params": weights}, {"params": [model.log_variance], "lr": 3e-2}], lr=5e-3)
+    for _ in range(n_steps):
+        optimiser.zero_grad()
+        loss(model, images[torch.randint(2000, (64,), generator=draw)], draw).backward()
+        optimiser.step()
+    return model
+
+
+def negative_elbo(model, x, generator):
+    return -model.elbo(x, generator=generator).bound.mean()
+
+
 @pytest.mark.slow
 def test_posterior_collapse_is_made_by_a_fixed_variance_and_cured_by_a_learned_one():
     # "Squared error + KL" is a Gaussian with variance 1. Directions of data with less variance than that are not worth
     # their rate (Lucas et al. 2019, arXiv:1911.02469); a learned variance falls until they are.
-    place = torch.linspace(0, 1, 8)
-    phase = torch.rand(2000, 1, 1, generator=rng(3))
-    waves = 0.25 * torch.sin(2 * math.pi * (place[None, None, :] + phase)).expand(-1, 8, -1).unsqueeze(1)
     rates = {}
     for learned in (False, True):
-        model, draw = small(likelihood="gaussian"), rng(4)
-        model.log_variance.requires_grad_(learned)
-        weights = [p for p in model.parameters() if p is not model.log_variance]
-        optimiser = torch.optim.Adam([{"params": weights}, {"params": [model.log_variance], "lr": 3e-2}], lr=5e-3)
-        for _ in range(300):
-            x = waves[torch.randint(2000, (64,), generator=draw)]
-            optimiser.zero_grad()
-            (-model.elbo(x, generator=draw).bound.mean()).backward()
-            optimiser.step()
+        model = fitted(negative_elbo, n_steps=250, variance_is_learned=learned)
         with torch.no_grad():
-            means, _ = model.encode(waves)
-            rates[learned] = model.elbo(waves, generator=draw).kl.mean().item(), int((means.var(dim=0) > 0.01).sum())
+            means, log_variance = model.encode(waves())
+        rates[learned] = gaussian_kl(means, log_variance).mean().item(), int((means.var(dim=0) > 0.01).sum())
     assert rates[False][0] < 0.05
     assert rates[False][1] == 0
     assert rates[True][0] > 2
     assert rates[True][1] >= 2  # a circle of phases needs two latents
+
+
+@pytest.mark.slow
+def test_without_the_divergence_codes_leave_the_prior():
+    # The document's steps: no draw, no divergence. What is left is a plain autoencoder, whose codes lie anywhere.
+    def distance_only(model, x, generator):
+        return -model.pixel_log_likelihood(model.decode(model.encode(x)[0]), x).flatten(1).sum(dim=1).mean()
+
+    farthest = {}  # from the variance 1 that every direction has under the prior, as a logarithm
+    for loss in (distance_only, negative_elbo):
+        mean, log_variance = fitted(loss, n_steps=300).encode(waves())
+        spread = log_variance.exp().mean(dim=0) * (loss is negative_elbo)  # a plain code has none
+        farthest[loss] = torch.linalg.eigvalsh(mean.T.cov() + spread.diag()).log().abs().max().item()
+    assert farthest[negative_elbo] < 1
+    assert farthest[distance_only] > 3  # a flat sheet
 
 
 @given(
