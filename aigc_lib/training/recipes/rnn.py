@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -13,9 +12,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from aigc_lib.datasets.text import SHAKESPEARE_CHARACTERS, plays
 from aigc_lib.models.rnn import RNNConfig, RNNLanguageModel
-from aigc_lib.training.recipe import Budget, Context, Recipe
-
-BEGINNING = SHAKESPEARE_CHARACTERS.encode("\n\n")  # a speech begins after an empty line
+from aigc_lib.training.recipe import Budget, Context
+from aigc_lib.training.recipes.characters import CharacterRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +43,11 @@ class Carried(nn.Module):
         self.register_buffer("state", torch.zeros(shape))
 
 
-class ShakespeareRNN(Recipe):
+class ShakespeareRNN(CharacterRecipe):
     """The training plays, one after another, are cut into as many streams as a batch has rows; each step reads on."""
 
     name = "rnn-shakespeare"
-    dataset = "shakespeare"
-    samples_suffix = ".txt"
     config_class = RNNConfig
-    main_part = "model"
     training: ClassVar[RNNTraining] = RNNTraining()
     budgets: ClassVar[dict[str, Budget]] = {
         "smoke": Budget(steps=30, batch_size=16, log_every=5, n_previews=4),
@@ -122,50 +117,14 @@ class ShakespeareRNN(Recipe):
         carried.copy_(context.accelerator.gather(left.contiguous()))
         return {"nats a character": loss.detach()}
 
-    def inference_parts(self) -> dict[str, nn.Module]:
-        return {"model": self.model}
-
-    def preview(self) -> Tensor:
-        """Four passages of 240 characters, always from the same random numbers, uint8."""
-        return passages(self.model.eval(), 4, 240, generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-
-    def save_preview(self, preview: Tensor, stem: Path) -> None:
-        write_passages(preview.long(), stem.with_suffix(".txt"))
-
-    @classmethod
-    def sample(cls, parts: dict[str, nn.Module], out: Path, *, n: int, generator: torch.Generator) -> Path:
-        """`n` passages of 400 characters."""
-        if out.suffix.lower() != ".txt":
-            raise ValueError(f"texts go into a .txt file, got {out.name!r}")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_passages(passages(parts["model"], n, 400, generator=generator), out)
-        return out
-
-    @classmethod
-    def evaluate(cls, parts: dict[str, nn.Module], *, n: int, generator: torch.Generator) -> dict[str, float]:
-        """Nats a character over the whole test plays, at most `n` of them, each read from its start to its end."""
-        texts = [SHAKESPEARE_CHARACTERS.encode(play) for play in list(plays("test").values())[:n]]
-        surprise = torch.cat(list(surprises(parts["model"], texts)))
-        return {"nats a character": surprise.mean().item(), "perplexity": surprise.mean().exp().item()}
-
-
-def passages(model: nn.Module, n: int, length: int, *, generator: torch.Generator) -> Tensor:
-    """`n` speeches or parts of them, (n, length), a little more likely than the model's own mean (temperature 0.8)."""
-    prompt = BEGINNING.to(next(model.parameters()).device).expand(n, -1)
-    return model.generate(prompt, length, temperature=0.8, generator=generator).cpu()
-
-
-def write_passages(tokens: Tensor, path: Path) -> None:
-    """Passages as text, a line of dashes between them."""
-    path.write_text("\n\n----\n\n".join(SHAKESPEARE_CHARACTERS.decode(row) for row in tokens) + "\n", encoding="utf-8")
+    @staticmethod
+    def surprises_of(model: nn.Module, texts: list[Tensor]) -> Iterator[Tensor]:
+        return surprises(model, texts)
 
 
 @torch.no_grad()
 def surprises(model: RNNLanguageModel, texts: list[Tensor], *, at_once: int = 2000) -> Iterator[Tensor]:
-    """-log p of every character but the first given all before it: for each text (T,) a (T - 1,), in nats.
-
-    The texts are read side by side, `at_once` characters at a time, with the state carried to the end.
-    """
+    """As `surprises_of`; the texts are read side by side, `at_once` characters a call, with the state carried on."""
     place = model.score.weight.device
     rows = nn.utils.rnn.pad_sequence(texts, batch_first=True).to(place)
     state, parts = None, []

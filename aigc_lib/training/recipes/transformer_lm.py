@@ -1,6 +1,5 @@
 """Training a decoder-only character model on Shakespeare's plays, to be compared with the recurrent one."""
 
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -10,18 +9,15 @@ from torch import Tensor, nn
 from aigc_lib.datasets.text import SHAKESPEARE_CHARACTERS, plays
 from aigc_lib.models.transformer import LanguageModel, LanguageModelConfig
 from aigc_lib.training.optimisers import for_transformer, warmed_up
-from aigc_lib.training.recipe import Budget, Context, Recipe
-from aigc_lib.training.recipes.rnn import passages, write_passages
+from aigc_lib.training.recipe import Budget, Context
+from aigc_lib.training.recipes.characters import CharacterRecipe
 
 
-class ShakespeareTransformer(Recipe):
+class ShakespeareTransformer(CharacterRecipe):
     """Windows from anywhere in the training plays; every position of a window predicts the next character."""
 
     name = "transformer-shakespeare"
-    dataset = "shakespeare"
-    samples_suffix = ".txt"
     config_class = LanguageModelConfig
-    main_part = "model"
     budgets: ClassVar[dict[str, Budget]] = {
         "smoke": Budget(steps=20, batch_size=4, log_every=5, n_previews=2),
         "laptop": Budget(steps=100, batch_size=16, log_every=10),
@@ -63,28 +59,9 @@ class ShakespeareTransformer(Recipe):
             scheduler.step()
         return {"nats a character": loss.detach()}
 
-    def preview(self) -> Tensor:
-        """Four passages of 240 characters, always from the same random numbers, uint8."""
-        return passages(self.model.eval(), 4, 240, generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-
-    def save_preview(self, preview: Tensor, stem: Path) -> None:
-        write_passages(preview.long(), stem.with_suffix(".txt"))
-
-    @classmethod
-    def sample(cls, parts: dict[str, nn.Module], out: Path, *, n: int, generator: torch.Generator) -> Path:
-        """`n` passages of 400 characters."""
-        if out.suffix.lower() != ".txt":
-            raise ValueError(f"texts go into a .txt file, got {out.name!r}")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_passages(passages(parts["model"], n, 400, generator=generator), out)
-        return out
-
-    @classmethod
-    def evaluate(cls, parts: dict[str, nn.Module], *, n: int, generator: torch.Generator) -> dict[str, float]:
-        """Nats a character over the whole test plays, at most `n` of them."""
-        texts = [SHAKESPEARE_CHARACTERS.encode(play) for play in list(plays("test").values())[:n]]
-        surprise = torch.cat([surprises(parts["model"], text) for text in texts])
-        return {"nats a character": surprise.mean().item(), "perplexity": surprise.mean().exp().item()}
+    @staticmethod
+    def surprises_of(model: nn.Module, texts: list[Tensor]) -> list[Tensor]:
+        return [surprises(model, text) for text in texts]
 
 
 @torch.no_grad()
