@@ -39,6 +39,8 @@ class Muon(Optimizer):
     def step(self, closure: Callable[[], Tensor] | None = None) -> None:
         for group in self.param_groups:
             moving, blocks = [p for p in group["params"] if p.grad is not None], []
+            if not moving:
+                continue
             for p in moving:
                 average = self.state[p].setdefault("momentum", torch.zeros_like(p))
                 average.lerp_(p.grad, 1 - group["momentum"])
