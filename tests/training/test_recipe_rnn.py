@@ -125,3 +125,9 @@ def test_previews_are_kept_as_tokens_and_shown_as_text(tmp_path):
     assert (preview.dtype, preview.shape) == (torch.uint8, (4, 240))
     shown = (tmp_path / "samples" / "step-0000004.txt").read_text(encoding="utf-8")
     assert shown.startswith(SHAKESPEARE_CHARACTERS.decode(preview[0].long()))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 11])
+def test_a_very_short_run_has_a_schedule_too(steps):
+    rate = trained(steps).schedulers["model"].get_last_lr()[0]
+    assert 0 < rate <= RNNTraining().learning_rate

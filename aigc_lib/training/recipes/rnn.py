@@ -79,7 +79,7 @@ class ShakespeareRNN(CharacterRecipe):
         optimiser = AdamW(self.model.parameters(), lr=self.how.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
         self.optimisers = {"model": optimiser}
         self.schedulers = {
-            "model": OneCycleLR(optimiser, self.how.learning_rate, total_steps=max(total_steps, 2), pct_start=0.1)
+            "model": OneCycleLR(optimiser, self.how.learning_rate, total_steps=max(total_steps, 20), pct_start=0.1)
         }
 
     @property
