@@ -18,8 +18,9 @@ from aigc_lib.models.transformer import (
 )
 from aigc_lib.training.checkpoints import read
 from aigc_lib.training.engine import run
-from aigc_lib.training.recipes.transformer import ChineseEnglish, Pronunciations, split_words, trimmed
+from aigc_lib.training.recipes.transformer import Pronunciations, trimmed
 from aigc_lib.training.recipes.transformer_lm import ShakespeareTransformer, surprises
+from aigc_lib.training.recipes.transformer_zh_en import ChineseEnglish, split_words
 
 TINY = {"width": 16, "n_heads": 2, "n_layers": 1}
 

@@ -10,7 +10,7 @@ _WHERE = {
     "vae-digits": ("aigc_lib.training.recipes.vae", "DigitsVAE"),
     "vae-emoji": ("aigc_lib.training.recipes.vae", "EmojiVAE"),
     "transformer-pronunciations": ("aigc_lib.training.recipes.transformer", "Pronunciations"),
-    "transformer-zh-en": ("aigc_lib.training.recipes.transformer", "ChineseEnglish"),
+    "transformer-zh-en": ("aigc_lib.training.recipes.transformer_zh_en", "ChineseEnglish"),
     "rnn-shakespeare": ("aigc_lib.training.recipes.rnn", "ShakespeareRNN"),
     "transformer-shakespeare": ("aigc_lib.training.recipes.transformer_lm", "ShakespeareTransformer"),
     "classifier-digits": ("aigc_lib.training.recipes.classifier", "DigitsClassifier"),
