@@ -1,5 +1,6 @@
 """The Transformer's recipes: what is asked of the network, what is judged, and what is written."""
 
+import functools
 import math
 import signal
 
@@ -29,13 +30,19 @@ def tiny(recipe: type):
     return recipe(recipe.config_class(**{**vars(recipe.default_config()), **TINY, "dropout": 0.1}))
 
 
+@functools.cache
+def some_words(split: str):
+    items = datasets.load("pronunciations", split)
+    return [(list(items[i].word), list(items[i].phonemes)) for i in range(0, len(items), 67)][:200]
+
+
 @pytest.fixture(autouse=True)
 def few_examples(monkeypatch):
-    pairs, plays = Pronunciations.pairs.__func__, "ACT ONE\n" * 200
-    monkeypatch.setattr(Pronunciations, "pairs", classmethod(lambda cls, split: pairs(cls, split)[:200]))
-    monkeypatch.setattr(
-        "aigc_lib.training.recipes.transformer_lm.plays", lambda split: {"comedies/one": plays, "comedies/two": plays}
-    )
+    play = "ACT ONE\n" * 200
+    monkeypatch.setattr(Pronunciations, "pairs", classmethod(lambda cls, split: some_words(split)))
+    for module in ("transformer_lm", "characters"):
+        two = lambda split: {"comedies/one": play, "comedies/two": play}  # noqa: E731
+        monkeypatch.setattr(f"aigc_lib.training.recipes.{module}.plays", two)
 
 
 def test_the_vocabularies_know_every_word_of_every_split():
