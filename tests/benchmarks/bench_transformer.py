@@ -85,8 +85,7 @@ def main() -> None:
     slope = (long / short - 1) / (512 / 64 - 1)
     print(f"cached, ms a token at 64 and 512                    {1e3 * short:.2f}, {1e3 * long:.2f}")
     print(f"cached, 512 over 64                                 {long / short:.3f}")
-    print(f"cached, growth for each doubling of the length      {(long / short) ** (1 / 3) - 1:+.1%}  (below 5 %)")
-    print(f"cached, growth for each 64 tokens                   {slope:+.1%}")
+    print(f"cached, slope: 0 is flat, 100 % is in proportion    {slope:+.1%}  (below 5 %)")
     print(f"at 512, without cache / with                        {anew / long:.1f}  (at least 5)")
 
     cache = ours.new_cache(1, 512)
