@@ -1,5 +1,6 @@
 """Training an encoder–decoder Transformer on pairs of sequences; the first are spelling and sound."""
 
+from abc import abstractmethod
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -35,14 +36,14 @@ class PairsRecipe(Recipe):
     n_chunks: ClassVar[int] = 4  # a batch is sorted by length and cut: short pairs do not pay for long ones
 
     @classmethod
+    @abstractmethod
     def vocabularies(cls) -> tuple[SymbolVocabulary, SymbolVocabulary]:
         """Of source and target."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def pairs(cls, split: str) -> list[tuple[Symbols, Symbols]]:
         """Sources and targets as symbols."""
-        raise NotImplementedError
 
     @staticmethod
     def build(config: TransformerConfig) -> dict[str, nn.Module]:
