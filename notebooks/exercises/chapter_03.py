@@ -1,4 +1,4 @@
-"""Exercises of chapter 3: one step of each player, the best accuracy there can be, and when to stop."""
+"""Exercises of chapter 3: the steps of the four algorithms, and how to know that they are right."""
 
 import copy
 import math
@@ -209,3 +209,47 @@ def unbiased_mmd(answer) -> bool:
         if abs(float(answer(a, b)) - (sum(within) - 2 * between)) > 1e-4:
             return False
     return True
+
+
+@exercise(
+    "3.2.2-next-token-loss",
+    question="loss(logits (B, T, V), tokens (B, T)): mean of −log p of each next token, logits made from those tokens.",
+    hint="What is scored by the logits at the first position? And what do those at the last position score?",
+)
+def next_token_loss(answer) -> bool:
+    draw = torch.Generator().manual_seed(2)
+    for batch, length, vocab_size in ((3, 5, 4), (1, 2, 7)):
+        logits = torch.randn(batch, length, vocab_size, generator=draw)
+        tokens = torch.randint(vocab_size, (batch, length), generator=draw)
+        log_p = logits.log_softmax(-1)
+        said = [log_p[b, t, tokens[b, t + 1]] for b in range(batch) for t in range(length - 1)]
+        if abs(float(answer(logits, tokens)) + sum(said) / len(said)) > 1e-4:
+            return False
+    return True
+
+
+@exercise(
+    "3.2.2-leaks",
+    question="leaks(layer, x (T, d)): the set of pairs (t, s), s > t, for which output t depends on input s.",
+    hint="One gradient for each t, of a weighted sum of output t: some sums, as that of a softmax, never change.",
+)
+def leaks(answer) -> bool:
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(4))
+    past, ahead = torch.ones(5, 5).tril(), torch.ones(5, 5).tril(1)
+    cases = [
+        (lambda x: past @ x, set()),
+        (lambda x: (ahead @ x).softmax(-1), {(t, t + 1) for t in range(4)}),
+        (lambda x: x - x.mean(0), {(t, s) for t in range(5) for s in range(t + 1, 5)}),
+        (lambda x: torch.cat([x[:2].flip(0), x[2:]]), {(0, 1)}),
+        (lambda x: torch.cat([x[:4] * x[4:], x[:1]]), {(t, 4) for t in range(4)}),
+    ]
+    return all(set(answer(layer, x.clone())) == expected for layer, expected in cases)
+
+
+@exercise(
+    "3.2.2-two-ahead",
+    question="The chain of 3.2.2 keeps to a → b → c → d → a with 0.85. Entropy of the letter after the next, in nats?",
+    hint="Square the transition matrix. All its rows hold the same four numbers: two ways lead to each letter, or more.",
+)
+def two_ahead(answer) -> bool:
+    return math.isclose(answer, -0.73 * math.log(0.73) - 0.27 * math.log(0.09), abs_tol=6e-4)

@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from aigc_lib.teaching.exercises import all_exercises
 
-IDS = [each for each in all_exercises() if each.startswith("4.4-")]
+IDS = [each for each in all_exercises() if each.startswith(("3.2.2-", "4.4-"))]
 
 
 def smoothed(epsilon, V, *, right_share=True):
@@ -21,7 +22,24 @@ def shift(k, d, *, sign=1):
     return torch.block_diag(*torch.stack([torch.stack([c, s], -1), torch.stack([-s, c], -1)], -2))
 
 
+def next_token_loss(logits, tokens, *, behind=1):
+    return F.cross_entropy(logits[:, : logits.shape[1] - behind].flatten(0, 1), tokens[:, behind:].flatten())
+
+
+def leaks(layer, x, *, weighted=True, first=1):
+    x = x.requires_grad_()
+    y, found = layer(x), set()
+    for t in range(len(x)):
+        weights = torch.arange(1.0, y.shape[1] + 1) if weighted else torch.ones(y.shape[1])
+        gradient = torch.autograd.grad(y[t] @ weights, x, retain_graph=True)[0]
+        found |= {(t, s) for s in range(t + first, len(x)) if gradient[s].abs().max() > 1e-6}
+    return found
+
+
 RIGHT = {
+    "3.2.2-next-token-loss": next_token_loss,
+    "3.2.2-leaks": leaks,
+    "3.2.2-two-ahead": 0.8799,
     "4.4-scale": lambda d_k, a, b: 1 / math.sqrt(d_k * a * b),
     "4.4-chunk-mask": lambda T, S: torch.ones(T, S).tril(S - T).bool(),
     "4.4-shift-matrix": shift,
@@ -29,6 +47,16 @@ RIGHT = {
     "4.4-smoothed-minimum": smoothed,
 }
 WRONG = {
+    "3.2.2-next-token-loss": [
+        lambda logits, tokens: next_token_loss(logits, tokens, behind=0),  # not shifted
+        lambda logits, tokens: next_token_loss(logits, tokens) * (tokens.shape[1] - 1),  # a sum over time
+    ],
+    "3.2.2-leaks": [
+        lambda layer, x: set(),
+        lambda layer, x: leaks(layer, x, weighted=False),  # the sum of a softmax
+        lambda layer, x: leaks(layer, x, first=0),  # the present is no leak
+    ],
+    "3.2.2-two-ahead": [0.5875, 1.1750, 1.2694],  # one step, twice that, bits
     "4.4-scale": [
         lambda d_k, a, b: 1 / (d_k * a * b),
         lambda d_k, a, b: d_k**-0.5,
