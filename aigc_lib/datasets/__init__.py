@@ -28,12 +28,13 @@ _LOADERS = {
     "bach": "music.bach",
     "oneill": "music.oneill",
     "ryan": "music.ryan",
+    "notes": "notes.notes",
     "recorded-scale": "recordings.recorded_scale",
     "speech": "speech.speech",
     "big-buck-bunny": "video.big_buck_bunny",
 }
 
-_CACHED = ("digits", "emoji", "avatars", "glyphs", "bach", "oneill", "ryan", "speech", "big-buck-bunny")
+_CACHED = ("digits", "emoji", "avatars", "glyphs", "bach", "oneill", "ryan", "notes", "speech", "big-buck-bunny")
 
 
 def names() -> tuple[str, ...]:

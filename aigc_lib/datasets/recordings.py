@@ -19,12 +19,14 @@ _MARGIN = 0.01  # seconds from the end of a note to the next onset
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NoteItem:
-    """One recorded note."""
+    """One note and what is known of how it was played."""
 
     audio: Tensor  # (T,) float32 in [-1, 1], mono
     sample_rate: int  # hertz
     pitch: int  # MIDI number; 69 is the A of 440 Hz
-    key: str  # name and octave, such as "A4"
+    instrument: str | None = None
+    velocity: int | None = None  # how hard it was struck, 1 to 127
+    key: str  # unique and stable within the data set, such as "A4"
 
 
 def recorded_scale(split: str) -> Items[NoteItem]:
