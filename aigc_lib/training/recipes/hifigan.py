@@ -6,7 +6,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
-from torch.optim.lr_scheduler import OneCycleLR
 
 from aigc_lib.models.hifigan import (
     Discriminator,
@@ -26,17 +25,17 @@ class HiFiGANTraining:
     """How the players are trained.
 
     Args:
-        learning_rate: the peak of one cycle of both AdamW, β = (0.8, 0.99) as in the paper.
+        learning_rate: of both AdamW, β = (0.8, 0.99) as in the paper.
         features_weight, mel_weight: λ of the two losses beside the adversarial one (section 2.4).
-        warm_up: share of the steps that the generator learns from spectra alone, as Parallel WaveGAN begins
-            (arXiv:1910.11480, section 4.1): a discriminator has nothing to teach one that cannot hum yet, and it takes
-            two thirds of a step's time.
+        warm_up: steps, at most a third of all, that the generator learns from spectra alone, as Parallel WaveGAN begins
+            (arXiv:1910.11480, section 4.1): a discriminator has nothing to teach one that cannot hum yet, and takes two
+            thirds of a step's time.
     """
 
-    learning_rate: float = 6e-4
+    learning_rate: float = 5e-4
     features_weight: float = 2.0
     mel_weight: float = 45.0
-    warm_up: float = 0.3
+    warm_up: int = 1000
 
 
 class SpeechHiFiGAN(ParallelVocoder):
@@ -46,7 +45,7 @@ class SpeechHiFiGAN(ParallelVocoder):
     training: ClassVar[HiFiGANTraining] = HiFiGANTraining()
     budgets: ClassVar[dict[str, Budget]] = {
         "smoke": Budget(steps=4, batch_size=2, log_every=1, n_previews=1),
-        "laptop": Budget(steps=20, batch_size=8, log_every=2, n_previews=8),
+        "laptop": Budget(steps=20, batch_size=8, log_every=2, checkpoint_every=200, n_previews=8),
         "gpu": Budget(steps=200_000, batch_size=16, log_every=100, checkpoint_every=2_000, n_previews=8),
     }
 
@@ -62,16 +61,9 @@ class SpeechHiFiGAN(ParallelVocoder):
     def prepare(self, context: Context, total_steps: int) -> None:
         super().prepare(context, total_steps)
         self.parts["discriminator"] = Discriminator(self.config).to(context.device)
-        self.n_warm_up = round(self.how.warm_up * total_steps)
-        rate, n_steps = (
-            self.how.learning_rate,
-            {"generator": total_steps, "discriminator": total_steps - self.n_warm_up},
-        )
-        self.optimisers = {name: AdamW(part.parameters(), betas=(0.8, 0.99)) for name, part in self.parts.items()}
-        self.schedulers = {
-            name: OneCycleLR(self.optimisers[name], rate, total_steps=max(steps, 20), pct_start=0.1)
-            for name, steps in n_steps.items()
-        }
+        self.n_warm_up = min(self.how.warm_up, total_steps // 3)
+        rate = self.how.learning_rate
+        self.start({name: AdamW(part.parameters(), lr=rate, betas=(0.8, 0.99)) for name, part in self.parts.items()})
         self.generate, self.judge = (context.compiled(self.parts[name]) for name in ("generator", "discriminator"))
 
     def step(self, real: Tensor, mel: Tensor) -> dict[str, Tensor]:
@@ -106,11 +98,12 @@ class SpeechHiFiGAN(ParallelVocoder):
             losses |= {"generator": fooled.detach(), "features": matching.detach()}
         self.context.update(loss, self.optimisers["generator"])
         self.schedulers["generator"].step()
+        self.ema.update_parameters(self.parts["generator"])
         self.parts["discriminator"].requires_grad_(True)
         return losses
 
     def inference_parts(self) -> dict[str, nn.Module]:
-        return {"generator": self.parts["generator"]}
+        return {"generator": self.ema.module}
 
     def _steps_done(self) -> int:
         # Adam counts its own steps, and the count is in its state: a resumed run goes on where it was.

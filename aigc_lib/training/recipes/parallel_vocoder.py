@@ -7,6 +7,9 @@ from typing import Any, ClassVar
 import soundfile
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 
 from aigc_lib.metrics.audio import speech_quality
 from aigc_lib.models.mel import MelConfig, log_mel
@@ -18,7 +21,11 @@ JUDGED = 16  # held-out sentences at most that the evaluation speaks: recognisin
 
 
 class ParallelVocoder(Recipe):
-    """A recipe on segments of one voice; a subclass says what its networks are, how they learn and how they speak."""
+    """A recipe on segments of one voice; a subclass says what its networks are, how they learn and how they speak.
+
+    The learning rate stays where it is once it has risen, and what speaks is an average over the training: a run can be
+    continued with more `--steps` at any time, and is good to listen to at any time.
+    """
 
     dataset = "speech"
     samples_suffix = ".wav"
@@ -38,8 +45,16 @@ class ParallelVocoder(Recipe):
     def prepare(self, context: Context, total_steps: int) -> None:
         self.context = context
         self.parts = {name: part.to(context.device) for name, part in self.build(self.config).items()}
+        self.ema = AveragedModel(self.parts[self.main_part], multi_avg_fn=_average)
         self.segments = Segments("train", self.n_samples, MEL, n_sentences=self.n_sentences)
         self.shown = self.sentences("validation")[0]
+
+    def start(self, optimisers: dict[str, Optimizer]) -> None:
+        """Keep the optimisers; their learning rates rise for 100 steps."""
+        self.optimisers = optimisers
+        self.schedulers = {
+            name: LambdaLR(optimiser, lambda step: min((step + 1) / 100, 1)) for name, optimiser in optimisers.items()
+        }
 
     @property
     def n_examples(self) -> int:
@@ -86,3 +101,8 @@ class ParallelVocoder(Recipe):
         network = parts[cls.main_part]
         place = next(network.parameters()).device
         return [cls.speak(network, mel.to(place), generator=generator).cpu() for mel in mels]
+
+
+def _average(averaged: list[Tensor], current: list[Tensor], n: Tensor | int) -> None:
+    """Exponential average over about 1,000 steps, over a ninth of the steps while there are fewer."""
+    torch._foreach_lerp_(averaged, current, 1 - min(0.999, (1 + float(n)) / (10 + float(n))))

@@ -6,7 +6,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
-from torch.optim.lr_scheduler import OneCycleLR
 
 from aigc_lib.models.waveglow import WaveGlow, WaveGlowConfig, bits_per_sample, dequantise
 from aigc_lib.training.recipe import Budget, Context
@@ -19,10 +18,10 @@ class SpeechWaveGlow(ParallelVocoder):
     name = "waveglow-speech"
     config_class = WaveGlowConfig
     main_part = "waveglow"
-    learning_rate: ClassVar[float] = 1e-3  # the peak of one cycle of Adam
+    learning_rate: ClassVar[float] = 1e-3
     budgets: ClassVar[dict[str, Budget]] = {
         "smoke": Budget(steps=4, batch_size=2, log_every=1, n_previews=1),
-        "laptop": Budget(steps=20, batch_size=8, log_every=2, n_previews=8),
+        "laptop": Budget(steps=20, batch_size=8, log_every=2, checkpoint_every=200, n_previews=8),
         "gpu": Budget(steps=200_000, batch_size=24, log_every=100, checkpoint_every=2_000, n_previews=8),
     }
 
@@ -32,11 +31,8 @@ class SpeechWaveGlow(ParallelVocoder):
 
     def prepare(self, context: Context, total_steps: int) -> None:
         super().prepare(context, total_steps)
-        optimiser = Adam(self.parts["waveglow"].parameters(), betas=(0.9, 0.99))
-        self.optimisers = {"waveglow": optimiser}
-        self.schedulers = {
-            "waveglow": OneCycleLR(optimiser, self.learning_rate, total_steps=max(total_steps, 20), pct_start=0.1)
-        }
+        weights = self.parts["waveglow"].parameters()
+        self.start({"waveglow": Adam(weights, lr=self.learning_rate, betas=(0.9, 0.99))})
         self.log_likelihood = context.compiled(self.parts["waveglow"].log_likelihood)
 
     def step(self, audio: Tensor, mel: Tensor) -> dict[str, Tensor]:
@@ -47,6 +43,7 @@ class SpeechWaveGlow(ParallelVocoder):
             bits = bits_per_sample(self.log_likelihood(x, mel).mean(), n_samples)
         context.update(bits * math.log(2), self.optimisers["waveglow"], max_norm=1.0)
         self.schedulers["waveglow"].step()
+        self.ema.update_parameters(self.parts["waveglow"])
         return {"bits a sample": bits.detach()}
 
     @staticmethod
