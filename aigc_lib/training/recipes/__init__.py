@@ -13,7 +13,7 @@ _WHERE = {
     "transformer-zh-en": ("aigc_lib.training.recipes.transformer_zh_en", "ChineseEnglish"),
     "rnn-shakespeare": ("aigc_lib.training.recipes.rnn", "ShakespeareRNN"),
     "transformer-shakespeare": ("aigc_lib.training.recipes.transformer_lm", "ShakespeareTransformer"),
-    "wavenet-notes": ("aigc_lib.training.recipes.wavenet", "NotesWaveNet"),
+    "wavenet-notes": ("aigc_lib.training.recipes.wavenet_notes", "NotesWaveNet"),
     "wavenet-speech": ("aigc_lib.training.recipes.wavenet", "SpeechWaveNet"),
     "waveglow-speech": ("aigc_lib.training.recipes.waveglow", "SpeechWaveGlow"),
     "hifigan-speech": ("aigc_lib.training.recipes.hifigan", "SpeechHiFiGAN"),
