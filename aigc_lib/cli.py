@@ -56,6 +56,12 @@ def sample(arguments: argparse.Namespace) -> int:
 def evaluate(arguments: argparse.Namespace) -> int:
     from aigc_lib import training
 
+    if arguments.name == "vocoders":
+        from aigc_lib.training.vocoders import compare
+
+        rows = compare(n=arguments.n, seed=arguments.seed, device=arguments.device)
+        print(table([list(rows[0]), *(list(row.values()) for row in rows)]))
+        return 0
     metrics = training.evaluate(arguments.name, n=arguments.n, seed=arguments.seed, device=arguments.device)
     print(table([[metric, f"{value:.4g}"] for metric, value in metrics.items()]))
     return 0
@@ -168,7 +174,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, help="file to write (NAME.png, for texts NAME.txt)")
 
     made = command(commands, "evaluate", evaluate, "measure a trained model against held-out data", seeded)
-    made.add_argument("name", help="of the checkpoint, such as gan-digits; gan means that")
+    made.add_argument("name", help="of the checkpoint, such as gan-digits; gan means that; vocoders compares all three")
     made.add_argument("--n", type=positive, default=1000, help="samples to draw (1000)")
 
     data = command(commands, "data", None, "the data sets").add_subparsers(required=True, metavar="command")

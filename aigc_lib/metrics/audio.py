@@ -64,7 +64,7 @@ def mel_cepstral_distortion(
     """Mel-cepstral distortion in decibels, (B,): the mean over frames of (10/ln 10) √(2 Σ_d (c_d − ĉ_d)²).
 
     (Kubichek 1993, "Mel-cepstral distance measure for objective speech quality assessment".) The c_d, d = 1 to
-    `n_coefficients`, are those of the log-mel spectrum's cosine series, L_m = c_0 + 2 Σ_d (c_d/2) cos(πd(m + ½)/M):
+    `n_coefficients`, are those of the log-mel spectrum's cosine series, L_m = c_0 + Σ_d c_d cos(πd(m + ½)/M). So it is
     the root mean square difference of two envelopes in decibels, whatever the loudness (c_0) and the finer ripples of
     the pitch. Frames are compared one to one, without warping in time: a vocoder keeps the time of its mel. Numbers
     from other front ends or numbers of coefficients are not comparable.

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from aigc_lib.metrics.audio import speech_quality
 from aigc_lib.models.mel import MelConfig, log_mel
 from aigc_lib.training.recipe import Context, Recipe
-from aigc_lib.training.recipes.vocoder import HOUR, Segments, utterances
+from aigc_lib.training.recipes.vocoder import HELD_OUT, HOUR, Segments, utterances
 
 MEL = MelConfig()
 JUDGED = 16  # held-out sentences at most that the evaluation speaks: recognising them takes its time
@@ -65,8 +65,8 @@ class ParallelVocoder(Recipe):
 
     @classmethod
     def sentences(cls, split: str) -> list[tuple[Tensor, Tensor, str]]:
-        """Audio (1, T), mel (1, M, F) and text of all sentences of a split."""
-        spoken = utterances(split, MEL, n_sentences=cls.n_sentences)
+        """Audio (1, T), mel (1, M, F) and text of the first sentences of a split."""
+        spoken = utterances(split, MEL, n_sentences=min(cls.n_sentences, HELD_OUT))
         return [(audio, log_mel(audio, MEL), text) for audio, text in spoken]
 
     def preview(self) -> Tensor:
