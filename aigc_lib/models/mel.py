@@ -141,7 +141,7 @@ def check_mel(mel: Tensor, config: MelConfig = MelConfig()) -> None:
 def mel_filters(config: MelConfig) -> Tensor:
     """Triangles over the frequencies, (M, K) float64, of Slaney's scale and each of area 2 in hertz.
 
-    Source: Slaney 1998, Auditory Toolbox (technical report 1998-010), as in librosa 1.0 `filters.mel`.
+    Source: Slaney 1998, Auditory Toolbox (technical report 1998-010), as in librosa `filters.mel`.
     """
     ends = _mel_of(torch.tensor([config.f_min, config.f_max], dtype=torch.float64))
     corners = _hertz_of(torch.linspace(*ends.tolist(), config.n_mels + 2, dtype=torch.float64))
