@@ -2,7 +2,7 @@
 
 One network, one cost. Every layer is invertible and its Jacobian has a determinant that costs nothing, so the density
 of a sound is known exactly: log p(x | c) = log N(z; 0, I) + Σ log|det J_k| with z = f(x; c); and noise, sent the other
-way in a single pass, becomes sound. Prenger, Valle, Catanzaro 2019, arXiv:1811.00002; sections and equations are
+way in a single pass, becomes sound. Prenger, Valle, Catanzaro 2019, arXiv:1811.00002; sections are
 theirs. There is no discriminator.
 
 Axis letters: B batch, T time (samples), G samples a group (`n_groups`), S = T / G steps, M mel bins, F frames. Audio is
@@ -76,7 +76,7 @@ class WaveGlowConfig:
 
 
 class InvertibleConv1x1(nn.Module):
-    """One matrix W (C, C) for all steps, z_s = W x_s; log|det J| = S · log|det W| (section 2.1, equation 9).
+    """One matrix W (C, C) for all steps, z_s = W x_s; log|det J| = S · log|det W| (section 2.2).
 
     W starts as a rotation (orthogonal, determinant +1), so that nothing is stretched and the log-determinant is 0.
     """
@@ -97,7 +97,8 @@ class InvertibleConv1x1(nn.Module):
     def inverse(self, z: Tensor) -> Tensor:
         """x with forward(x) = z. The matrix is inverted afresh (a kept one would be stale after a step), in float64."""
         with torch.autocast(z.device.type, enabled=False):
-            return torch.linalg.inv(self.weight.double()).to(z.dtype) @ z
+            # On the CPU: not every device knows float64, and the matrix is tiny.
+            return torch.linalg.inv(self.weight.to("cpu", torch.float64)).to(z) @ z
 
 
 class CouplingNetwork(nn.Module):
@@ -134,7 +135,7 @@ class CouplingNetwork(nn.Module):
 
 
 class AffineCoupling(nn.Module):
-    """z_a = x_a, z_b = s ⊙ x_b + t with (log s, t) = WN(x_a, c) (section 2.2, equations 4 to 6).
+    """z_a = x_a, z_b = s ⊙ x_b + t with (log s, t) = WN(x_a, c) (section 2.1).
 
     The Jacobian is triangular, so log|det J| = Σ log s, and WN itself is never inverted.
     """
@@ -208,7 +209,7 @@ class WaveGlow(nn.Module):
         return ungroup(x)
 
     def log_likelihood(self, audio: Tensor, mel: Tensor) -> Tensor:
-        """log p(audio | mel) in nats, (B,): −½‖z‖² − (T/2) log 2π + log|det J| (equation 12 with its constant).
+        """log p(audio | mel) in nats, (B,): −½‖z‖² − (T/2) log 2π + log|det J| (section 2, with its constant).
 
         A density of continuous sound. Sound of 16 bits has to be dequantised first: on a lattice, and in digital
         silence, a density can grow without bound.
