@@ -62,8 +62,9 @@ class SpeechHiFiGAN(ParallelVocoder):
         super().prepare(context, total_steps)
         self.parts["discriminator"] = Discriminator(self.config).to(context.device)
         self.n_warm_up = min(self.how.warm_up, total_steps // 3)
-        rate = self.how.learning_rate
-        self.start({name: AdamW(part.parameters(), lr=rate, betas=(0.8, 0.99)) for name, part in self.parts.items()})
+        rate, betas = self.how.learning_rate, (0.8, 0.99)
+        optimisers = {name: AdamW(part.parameters(), lr=rate, betas=betas) for name, part in self.parts.items()}
+        self.start(optimisers, total_steps)
         self.generate, self.judge = (context.compiled(self.parts[name]) for name in ("generator", "discriminator"))
 
     def step(self, real: Tensor, mel: Tensor) -> dict[str, Tensor]:

@@ -49,11 +49,12 @@ class ParallelVocoder(Recipe):
         self.segments = Segments("train", self.n_samples, MEL, n_sentences=self.n_sentences)
         self.shown = self.sentences("validation")[0]
 
-    def start(self, optimisers: dict[str, Optimizer]) -> None:
-        """Keep the optimisers; their learning rates rise for 100 steps."""
+    def start(self, optimisers: dict[str, Optimizer], total_steps: int) -> None:
+        """Keep the optimisers; their learning rates rise for 100 steps, in a short run for a tenth of it."""
+        rise = max(min(100, total_steps // 10), 1)
         self.optimisers = optimisers
         self.schedulers = {
-            name: LambdaLR(optimiser, lambda step: min((step + 1) / 100, 1)) for name, optimiser in optimisers.items()
+            name: LambdaLR(optimiser, lambda step: min((step + 1) / rise, 1)) for name, optimiser in optimisers.items()
         }
 
     @property

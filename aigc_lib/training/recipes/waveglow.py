@@ -32,7 +32,7 @@ class SpeechWaveGlow(ParallelVocoder):
     def prepare(self, context: Context, total_steps: int) -> None:
         super().prepare(context, total_steps)
         weights = self.parts["waveglow"].parameters()
-        self.start({"waveglow": Adam(weights, lr=self.learning_rate, betas=(0.9, 0.99))})
+        self.start({"waveglow": Adam(weights, lr=self.learning_rate, betas=(0.9, 0.99))}, total_steps)
         self.log_likelihood = context.compiled(self.parts["waveglow"].log_likelihood)
 
     def step(self, audio: Tensor, mel: Tensor) -> dict[str, Tensor]:
