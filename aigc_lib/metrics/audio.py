@@ -117,9 +117,7 @@ def dnsmos(audio: Tensor, sample_rate: int) -> Tensor:
         ValueError: not (B, T) at 16,000 hertz in [-1, 1].
         ModuleNotFoundError: speechmos is not installed.
     """
-    _check_sound(audio)
-    if sample_rate != 16_000:
-        raise ValueError(f"DNSMOS listens at 16000 hertz, got {sample_rate}; resample with scipy.signal.resample_poly")
+    _check_sound(audio, sample_rate)
     if audio.abs().max() > 1:
         raise ValueError(f"expected sound in [-1, 1], got a peak of {audio.abs().max():.3g}")
     session, scores = _listener(), []
@@ -155,9 +153,7 @@ def transcribe(audio: Tensor, sample_rate: int) -> list[list[str]]:
         ValueError: not (B, T) at 16,000 hertz.
         ModuleNotFoundError: pocketsphinx is not installed.
     """
-    _check_sound(audio)
-    if sample_rate != 16_000:
-        raise ValueError(f"the recogniser listens at 16000 hertz, got {sample_rate}; resample the sound")
+    _check_sound(audio, sample_rate)
     decoder = _recogniser()
     heard = []
     for sound in _numpy(audio):
@@ -225,7 +221,9 @@ def speech_quality(
     }
 
 
-def _check_sound(audio: Tensor) -> None:
+def _check_sound(audio: Tensor, sample_rate: int = 16_000) -> None:
+    if sample_rate != 16_000:  # what the two networks were trained with
+        raise ValueError(f"expected sound at 16000 hertz, got {sample_rate}; see scipy.signal.resample_poly")
     if audio.ndim != 2 or audio.numel() == 0 or not audio.is_floating_point():
         raise ValueError(f"expected mono sound (B, T) of floats, got {audio.dtype} {tuple(audio.shape)}")
     if not audio.isfinite().all():

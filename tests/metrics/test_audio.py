@@ -144,11 +144,9 @@ def test_dnsmos_prefers_clean_speech_to_noisy(sentence):
 def test_dnsmos_is_what_its_authors_package_says(sentence):
     from speechmos import dnsmos as theirs
 
-    audio, _ = sentence
-    long = audio.repeat(1, 5)[:, : 11 * RATE]
-    for sound in (audio, long):
-        expected = theirs.run(sound[0].numpy(), RATE)["ovrl_mos"]
-        assert dnsmos(sound, RATE).item() == pytest.approx(expected, abs=1e-4)
+    sound = sentence[0].repeat(1, 5)[:, : 11 * RATE]  # of longer sound theirs leaves parts out: (7 + 9.01)·16000 rounds
+    expected = theirs.run(sound[0].numpy(), RATE)["ovrl_mos"]
+    assert dnsmos(sound, RATE).item() == pytest.approx(expected, abs=1e-4)
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
@@ -210,7 +208,7 @@ def test_recordings_are_perfect_but_for_the_listeners(sentence):
         (lambda: mel_cepstral_distortion(noise(4096), noise(4096), n_coefficients=80), "1 to 79, got 80"),
         (lambda: mel_cepstral_distortion(noise(4000), noise(4000)), "multiple of the hop"),
         (lambda: stoi(noise(2048), noise(2048), RATE), "0.4 seconds"),
-        (lambda: dnsmos(noise(4096), 22_050), "listens at 16000 hertz, got 22050"),
+        (lambda: dnsmos(noise(4096), 22_050), "at 16000 hertz, got 22050"),
         (lambda: dnsmos(4 * noise(4096), RATE), r"in \[-1, 1\], got a peak of 1.6"),
         (lambda: transcribe(noise(4096), 8_000), "at 16000 hertz, got 8000"),
         (
