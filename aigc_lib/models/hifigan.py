@@ -1,8 +1,8 @@
 """HiFi-GAN: a vocoder that is a generative adversarial network, with what it is trained by.
 
 A generator G turns a mel spectrogram into sound in one pass; eight small discriminators judge the sound, each from its
-own view: five see it folded at a period, three see it at a scale. Kong, Kim, Bae 2020, arXiv:2010.05646 (HiFi-GAN);
-sections and equations are theirs. There is no noise and no likelihood: one mel gives one sound.
+own view: five see it folded at a period, three at a scale. Kong, Kim, Bae 2020, arXiv:2010.05646, whose sections and
+equations are cited. There is no noise and no likelihood: one mel gives one sound.
 
 Axis letters: B batch, T time (samples), M mel bins, F frames, N steps before the last transform. Audio is float in
 [-1, 1], (B, T); mel is natural-log amplitude, (B, M, F), with T = F · hop.
@@ -67,9 +67,8 @@ class HiFiGANConfig:
         for name in ("upsample_rates", "kernel_sizes"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "dilations", tuple(map(tuple, self.dilations)))
-        if any(rate < 2 or rate % 2 for rate in self.upsample_rates) or self.hop_length % math.prod(
-            self.upsample_rates
-        ):
+        odd = any(rate < 2 or rate % 2 for rate in self.upsample_rates)
+        if odd or self.hop_length % math.prod(self.upsample_rates):
             raise ValueError(
                 f"upsample_rates must be even and their product divide the hop of {self.hop_length}, "
                 f"got {self.upsample_rates}"

@@ -2,8 +2,7 @@
 
 One network, one cost. Every layer is invertible and its Jacobian has a determinant that costs nothing, so the density
 of a sound is known exactly: log p(x | c) = log N(z; 0, I) + Σ log|det J_k| with z = f(x; c); and noise, sent the other
-way in a single pass, becomes sound. Prenger, Valle, Catanzaro 2019, arXiv:1811.00002; sections are
-theirs. There is no discriminator.
+way in a single pass, becomes sound. Prenger, Valle, Catanzaro 2019, arXiv:1811.00002, whose sections are cited.
 
 Axis letters: B batch, T time (samples), G samples a group (`n_groups`), S = T / G steps, M mel bins, F frames. Audio is
 float in [-1, 1], (B, T); mel is natural-log amplitude, (B, M, F), with T = F · hop; z is (B, G, S).
@@ -16,7 +15,6 @@ Differs from the paper in
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +33,7 @@ class WaveGlowConfig:
         hop_length: samples a frame; a multiple of n_groups.
         n_groups: G, neighbouring samples that become the channels of one step; even.
         n_flows: couplings, each after a 1×1 convolution.
-        early_every, early_size: after so many couplings so many channels leave as a part of z; both even sizes remain.
+        early_every, early_size: after so many couplings so many channels, an even number, leave as a part of z.
         n_layers: dilated convolutions in a coupling's network, with dilations 1, 2, 4, …
         residual_channels: width of that network.
         condition_channels: of the up-sampled mel.
@@ -57,11 +55,11 @@ class WaveGlowConfig:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if self.hop_length % self.n_groups:
             raise ValueError(f"hop_length must be a multiple of n_groups, got {self.hop_length} and {self.n_groups}")
-        if self.channels(self.n_flows - 1) < 2 or self.n_groups % 2 or self.early_size % 2:
+        left = self.channels(self.n_flows - 1)
+        if left < 2 or self.n_groups % 2 or self.early_size % 2:
             raise ValueError(
-                f"every coupling needs an even number of at least 2 channels; {self.n_groups} in groups, with "
-                f"{self.early_size} leaving after every {self.early_every} of {self.n_flows} couplings, leave "
-                f"{self.channels(self.n_flows - 1)} at the end"
+                f"every coupling needs an even number of at least 2 channels; {self.n_groups}, with {self.early_size} "
+                f"leaving after every {self.early_every} of {self.n_flows} couplings, leave {left} at the end"
             )
 
     def channels(self, flow: int) -> int:
@@ -78,7 +76,7 @@ class WaveGlowConfig:
 class InvertibleConv1x1(nn.Module):
     """One matrix W (C, C) for all steps, z_s = W x_s; log|det J| = S · log|det W| (section 2.2).
 
-    W starts as a rotation (orthogonal, determinant +1), so that nothing is stretched and the log-determinant is 0.
+    W starts as a rotation (orthogonal, determinant +1), so that nothing is stretched.
     """
 
     def __init__(self, n_channels: int) -> None:
@@ -104,8 +102,7 @@ class InvertibleConv1x1(nn.Module):
 class CouplingNetwork(nn.Module):
     """WN of the paper: dilated convolutions of width 3 that look both ways, with gates, residual and skip paths.
 
-    (B, n_inputs, S) and condition (B, K, S) → (B, n_outputs, S). Ends in zeros at first, so that a coupling starts as
-    the identity.
+    (B, n_inputs, S), condition (B, K, S) → (B, n_outputs, S); zeros at first: a coupling starts as the identity.
     """
 
     def __init__(self, n_inputs: int, n_outputs: int, config: WaveGlowConfig) -> None:
@@ -117,21 +114,21 @@ class CouplingNetwork(nn.Module):
         )
         self.condition = nn.ModuleList(nn.Conv1d(config.condition_channels, 2 * width, 1) for _ in range(n_layers))
         # Into the residual and the skip path; the last layer has nothing after it and needs no residual.
-        self.split = nn.ModuleList(nn.Conv1d(width, 2 * width, 1) for _ in range(n_layers - 1))
-        self.last = nn.Conv1d(width, width, 1)
+        self.split = nn.ModuleList(
+            nn.Conv1d(width, width if i == n_layers - 1 else 2 * width, 1) for i in range(n_layers)
+        )
         self.end = nn.Conv1d(width, n_outputs, 1)
-        nn.init.zeros_(self.end.weight)
-        nn.init.zeros_(self.end.bias)
+        for parameter in self.end.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         h, skipped = self.start(x), 0
-        for i, (dilated, conditioned) in enumerate(zip(self.dilated, self.condition, strict=True)):
+        width = h.shape[1]
+        for dilated, conditioned, split in zip(self.dilated, self.condition, self.split, strict=True):
             signal, gate = (dilated(h) + conditioned(condition)).chunk(2, dim=1)  # (B, width, S) each
-            gated = signal.tanh() * gate.sigmoid()
-            if i == len(self.dilated) - 1:
-                return self.end(skipped + self.last(gated))
-            residual, skip = self.split[i](gated).chunk(2, dim=1)
-            h, skipped = h + residual, skipped + skip
+            paths = split(signal.tanh() * gate.sigmoid())
+            h, skipped = h + paths[:, :width], skipped + paths[:, -width:]
+        return self.end(skipped)
 
 
 class AffineCoupling(nn.Module):
@@ -165,8 +162,7 @@ class WaveGlow(nn.Module):
     """The flow: groups, then `n_flows` times a 1×1 convolution and a coupling, with some channels leaving early.
 
     Raises:
-        ValueError: in every method, when mel is not float (B, n_mels, F), audio not float (B, F · hop_length), or z not
-            float (B, G, S).
+        ValueError: mel is not float (B, n_mels, F), audio not float (B, F · hop_length), or z not float (B, G, S).
     """
 
     def __init__(self, config: WaveGlowConfig) -> None:
@@ -181,11 +177,11 @@ class WaveGlow(nn.Module):
     def forward(self, audio: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
         """audio (B, T), mel (B, M, F) → z (B, G, S) and log|det ∂z/∂x| (B,)."""
         c = self.config
-        self._check(mel, audio=audio)
+        self._check(mel, "audio", audio, c.hop_length)
         x, condition = group(audio, c.n_groups), self.upsample(mel)  # (B, G, S), (B, K, S)
         left: list[Tensor] = []
         log_det = audio.new_zeros(len(audio))
-        for flow, (mix, couple) in enumerate(self._layers()):
+        for flow, (mix, couple) in enumerate(zip(self.mixes, self.couplings, strict=True)):
             if flow and flow % c.early_every == 0:
                 left.append(x[:, : c.early_size])
                 x = x[:, c.early_size :]
@@ -197,22 +193,21 @@ class WaveGlow(nn.Module):
     def inverse(self, z: Tensor, mel: Tensor) -> Tensor:
         """The audio (B, T) that `forward` turns into z (B, G, S)."""
         c = self.config
-        self._check(mel, z=z)
+        self._check(mel, "z", z, c.n_groups, c.hop_length // c.n_groups)
         condition = self.upsample(mel)
         begin = c.n_groups - c.channels(c.n_flows - 1)  # channels before it left early
         x = z[:, begin:]
-        for flow, (mix, couple) in reversed(list(enumerate(self._layers()))):
-            x = mix.inverse(couple.inverse(x, condition))
+        for flow in reversed(range(c.n_flows)):
+            x = self.mixes[flow].inverse(self.couplings[flow].inverse(x, condition))
             if flow and flow % c.early_every == 0:
                 begin -= c.early_size
                 x = torch.cat([z[:, begin : begin + c.early_size], x], dim=1)
-        return ungroup(x)
+        return x.transpose(1, 2).flatten(1)  # (B, T), undoing `group`
 
     def log_likelihood(self, audio: Tensor, mel: Tensor) -> Tensor:
         """log p(audio | mel) in nats, (B,): −½‖z‖² − (T/2) log 2π + log|det J| (section 2, with its constant).
 
-        A density of continuous sound. Sound of 16 bits has to be dequantised first: on a lattice, and in digital
-        silence, a density can grow without bound.
+        Sound of 16 bits has to be dequantised first: on a lattice, and in digital silence, a density is unbounded.
         """
         z, log_det = self(audio, mel)
         return -0.5 * z.square().sum(dim=(1, 2)) - audio.shape[1] / 2 * math.log(2 * math.pi) + log_det
@@ -223,12 +218,11 @@ class WaveGlow(nn.Module):
     ) -> Tensor:
         """Audio (B, T) for mel (B, M, F), from z ~ N(0, temperature²); noise is drawn on the generator's device.
 
-        Computed in chunks of `chunk_frames`, so that memory stays bounded however long the mel is; the result is that
-        of one pass, because every chunk sees as far beyond its ends as the network can.
+        Computed in chunks, so that memory stays bounded however long the mel is; the result is that of one pass,
+        because every chunk sees as far beyond its ends as the network can.
 
         Raises:
-            ValueError: mel is none of `models.mel.log_mel` (bins, range, NaN), or temperature below 0, or chunk_frames
-                below 1.
+            ValueError: mel is none of `models.mel.log_mel` (bins, range, NaN), temperature below 0, chunk_frames < 1.
         """
         if not temperature >= 0:
             raise ValueError(f"temperature must be at least 0, got {temperature}")
@@ -238,23 +232,16 @@ class WaveGlow(nn.Module):
         z = torch.randn(shape, generator=generator, device=generator.device).to(mel).mul_(temperature)
         return in_chunks(self.inverse, z, mel, hop=c.hop_length, chunk_frames=chunk_frames, context_frames=c.reach)
 
-    def _layers(self) -> Iterator[tuple[InvertibleConv1x1, AffineCoupling]]:
-        return zip(self.mixes, self.couplings, strict=True)
-
-    def _check(self, mel: Tensor, *, audio: Tensor | None = None, z: Tensor | None = None) -> None:
-        c = self.config
-        if mel.ndim != 3 or mel.shape[1] != c.n_mels or not mel.is_floating_point():
-            raise ValueError(f"mel must be float (B, {c.n_mels}, F), got {mel.dtype} {tuple(mel.shape)}")
-        length = mel.shape[2] * c.hop_length
-        for name, given, expected in (
-            ("audio", audio, (len(mel), length)),
-            ("z", z, (len(mel), c.n_groups, length // c.n_groups)),
-        ):
-            if given is not None and (given.shape != expected or not given.is_floating_point()):
-                raise ValueError(
-                    f"with mel {tuple(mel.shape)} and {c.hop_length} samples a frame, {name} must be float {expected}, "
-                    f"got {given.dtype} {tuple(given.shape)}"
-                )
+    def _check(self, mel: Tensor, name: str, given: Tensor, *per_frame: int) -> None:
+        n_mels, hop = self.config.n_mels, self.config.hop_length
+        if mel.ndim != 3 or mel.shape[1] != n_mels or not mel.is_floating_point():
+            raise ValueError(f"mel must be float (B, {n_mels}, F), got {mel.dtype} {tuple(mel.shape)}")
+        expected = len(mel), *per_frame[:-1], mel.shape[2] * per_frame[-1]
+        if given.shape != expected or not given.is_floating_point():
+            raise ValueError(
+                f"with mel {tuple(mel.shape)} and {hop} samples a frame, {name} must be float {expected}, "
+                f"got {given.dtype} {tuple(given.shape)}"
+            )
 
 
 def group(audio: Tensor, n_groups: int) -> Tensor:
@@ -262,19 +249,11 @@ def group(audio: Tensor, n_groups: int) -> Tensor:
     return audio.unflatten(1, (-1, n_groups)).transpose(1, 2)
 
 
-def ungroup(x: Tensor) -> Tensor:
-    """(B, G, S) → (B, G · S), undoing `group`."""
-    return x.transpose(1, 2).flatten(1)
-
-
 def dequantise(audio: Tensor, uniform: Tensor, *, n_bits: int = 16) -> Tensor:
-    """Audio of `n_bits`, each sample moved within the quantisation step of 2^(1 − n_bits) about it.
+    """Audio of `n_bits`, each sample moved within its quantisation step, 2^(1 − n_bits) wide, by noise in [0, 1).
 
-    What is learned is then a density that is bounded, and bounds the log-probability of the levels from below (Theis et
-    al. 2016, arXiv:1511.01844, section 3.1).
-
-    Args:
-        uniform: noise in [0, 1), of the audio's shape.
+    What is learned then is bounded, and bounds the log-probability of the levels from below (Theis et al. 2016,
+    arXiv:1511.01844, section 3.1).
     """
     return audio + (uniform - 0.5) * 2.0 ** (1 - n_bits)
 
