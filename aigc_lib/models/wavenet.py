@@ -61,7 +61,7 @@ def mu_law_decode(levels: Tensor, n_levels: int = 256) -> Tensor:
     """
     if levels.dtype != torch.int64 or ((levels < 0) | (levels >= n_levels)).any():
         raise ValueError(f"expected int64 levels from 0 to {n_levels - 1}, got {levels.dtype}")
-    return expand(levels.to(torch.float32) / (n_levels - 1) * 2 - 1, n_levels)
+    return expand(levels.double() / (n_levels - 1) * 2 - 1, n_levels).float()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +231,8 @@ class WaveNet(nn.Module):
         self._check(levels, mel, labels)
         before = F.pad(levels[:, :-1], (1, 0), value=self.silence)
         logits = self.score(before, None if mel is None else self.upsample(mel), labels)
-        return -F.cross_entropy(logits.float(), levels, reduction="none").sum(dim=1)
+        wide = logits if logits.dtype == torch.float64 else logits.float()  # whatever autocast says
+        return -F.cross_entropy(wide, levels, reduction="none").sum(dim=1)
 
     @torch.no_grad()
     def generate(

@@ -253,3 +253,25 @@ def leaks(answer) -> bool:
 )
 def two_ahead(answer) -> bool:
     return math.isclose(answer, -0.73 * math.log(0.73) - 0.27 * math.log(0.09), abs_tol=6e-4)
+
+
+@exercise(
+    "3.3.1-period",
+    question="Layers (two taps, dilations 1, 2, 4, …) that see one period of `frequency` hertz at `sample_rate` hertz?",
+    hint="n layers see 2ⁿ samples. How many samples has a period?",
+)
+def period(answer) -> bool:
+    cases = ((16_000, 100, 8), (16_000, 440, 6), (8_000, 1_000, 3), (16_000, 1_000, 4))
+    return all(answer(rate, frequency) == n for rate, frequency, n in cases)
+
+
+@exercise(
+    "3.3.1-entropy",
+    question="Least bits a sample if the sample k back is repeated, but with odds ε one of the Q − 1 others is drawn.",
+    hint="One value has the probability 1 − ε, each of Q − 1 others ε/(Q − 1). What is the entropy of that?",
+)
+def echo_entropy(answer) -> bool:
+    def expected(epsilon: float, n_levels: int) -> float:
+        return -(1 - epsilon) * math.log2(1 - epsilon) - epsilon * math.log2(epsilon / (n_levels - 1))
+
+    return all(math.isclose(answer(e, q), expected(e, q), abs_tol=1e-4) for e, q in ((0.1, 2), (0.2, 256), (0.5, 4)))

@@ -293,3 +293,54 @@ def smoothed_minimum(answer) -> bool:
         return -right * math.log(right) - (V - 1) * wrong * math.log(wrong)
 
     return all(_close(answer(e, V), entropy(e, V)) for e, V in ((0.1, 10), (0.1, 37_000), (0.3, 5)))
+
+
+@exercise(
+    "4.5-stacks",
+    question="Stacks of ten layers (two taps, dilations 1 to 512) for a receptive field of `seconds` at `sample_rate`?",
+    hint="One stack adds 1,023 samples to the one that is always seen. The number of stacks is a whole number.",
+)
+def stacks(answer) -> bool:
+    cases = ((0.3, 16_000), (0.064, 16_000), (1.0, 16_000), (0.24, 24_000))
+    return all(answer(seconds, rate) == math.ceil((round(seconds * rate) - 1) / 1023) for seconds, rate in cases)
+
+
+@exercise(
+    "4.5-plateau",
+    question="Signal to noise in dB of a loud sound, with B bits and a large μ. A function of B and μ.",
+    hint="Where μ|x| is large, (1 + μ|x|)² is μ²x²: the mean of x² cancels. Then put in Δ = 2/2^B.",
+)
+def plateau(answer) -> bool:
+    cases = ((8, 255), (10, 1023), (12, 255))
+    return all(
+        _close(answer(bits, mu), 10 * math.log10(3 * 4**bits / math.log1p(mu) ** 2), within=0.02) for bits, mu in cases
+    )
+
+
+@exercise(
+    "4.5-queue",
+    question="Numbers that the queues of a cached WaveNet hold: a function of K, the dilations and the channels.",
+    hint="A layer needs its own inputs of d, 2d, … (K − 1)d samples ago, and therefore all in between.",
+)
+def queue(answer) -> bool:
+    cases = ((2, [1, 2, 4, 8], 64), (3, [1, 2, 4] * 2, 8), (4, [5], 1))
+    return all(answer(k, list(d), c) == (k - 1) * sum(d) * c for k, d, c in cases)
+
+
+@exercise(
+    "4.5-leak",
+    question="Samples of the future that a stack with `same` padding sees. A function of kernel sizes and dilations.",
+    hint="Half of a kernel lies to the right of its middle. Layers on top of each other add up, as for R.",
+)
+def leak(answer) -> bool:
+    cases = (([3, 3, 3], [1, 2, 4]), ([5, 3], [1, 8]), ([1], [4]))
+    return all(answer(list(k), list(d)) == sum((a - 1) // 2 * b for a, b in zip(k, d, strict=True)) for k, d in cases)
+
+
+@exercise(
+    "4.5-bits",
+    question="Least bits a sample on white noise of n levels with equal odds: with R = 1,024, and with R = 1.",
+    hint="Is there anything in the past that helps?",
+)
+def noise_bits(answer) -> bool:
+    return all(_close(each, math.log2(n)) for n in (2, 10, 256) for each in answer(n)) and len(answer(4)) == 2

@@ -51,6 +51,7 @@ def random_mel(batch: int = 2, n_frames: int = 6) -> torch.Tensor:
 
 
 @given(x=st.floats(-1, 1), n_levels=st.integers(2, 65_536))
+@settings(deadline=None)
 def test_expanding_undoes_compressing(x, n_levels):
     x = torch.tensor(x, dtype=torch.float64)
     assert expand(compress(x, n_levels), n_levels).item() == pytest.approx(x.item(), abs=1e-12)
@@ -74,23 +75,25 @@ def test_every_level_stands_for_a_sound_that_has_this_level(n_levels):
 
 
 @given(x=st.floats(-1, 1))
+@settings(deadline=None)
 def test_the_level_taken_is_the_nearest_on_the_compressed_scale(x):
     x = torch.tensor([x], dtype=torch.float64)
     decoded = mu_law_decode(mu_law_encode(x)).double()
     assert (compress(decoded) - compress(x)).abs().item() <= 1 / 255 + 1e-6
 
 
-@pytest.mark.parametrize(("decibels", "companded", "uniform"), [(0, 37.4, 49.8), (-20, 38.3, 30.2), (-60, 21.3, -13.4)])
-def test_soft_sounds_keep_their_signal_to_noise_ratio(decibels, companded, uniform):
+@pytest.mark.parametrize("decibels", [0, -10, -20, -40, -60])
+def test_soft_sounds_keep_their_signal_to_noise_ratio(decibels):
     x = 10 ** (decibels / 20) * torch.sin(2 * torch.pi * 440.123 * torch.arange(200_000, dtype=torch.float64) / 16_000)
 
-    def ratio(y: torch.Tensor) -> float:
-        return 10 * math.log10(x.square().sum() / (x - y).square().sum())
+    def ratio(noise: torch.Tensor) -> float:
+        return 10 * math.log10(x.square().mean() / noise.square().mean())
 
-    assert ratio(mu_law_decode(mu_law_encode(x))) == pytest.approx(companded, abs=0.5)
-    step = 2 / 256  # a quantiser with a level in the middle of each of 256 equal steps
-    middle = ((x / step).floor() + 0.5).clamp(-128, 127.5) * step
-    assert ratio(middle) == pytest.approx(uniform, abs=1.0)
+    # Within a step of width 2/255 on the compressed scale the error is uniform; f' = μ / ((1 + μ|x|) ln(1 + μ)).
+    found, step = ratio(mu_law_decode(mu_law_encode(x)) - x), 2 / 255
+    assert found == pytest.approx(ratio(step / 12**0.5 * math.log(256) / 255 * (1 + 255 * x.abs())), abs=1)
+    uniform = ratio(((x / step).floor() + 0.5) * step - x)
+    assert (found > uniform) == (decibels <= -20)
 
 
 # --- structure
@@ -237,7 +240,7 @@ def test_it_learns_what_its_label_says_and_draws_it():
     levels = torch.tensor([(wave * 24)[:24] for wave in waves])
     labels = torch.tensor([[0], [1]])
     optimiser = torch.optim.Adam(network.parameters(), lr=0.02)
-    for _ in range(60):
+    for _ in range(150):
         loss = -network.log_likelihood(levels, labels=labels).mean() / 24
         optimiser.zero_grad()
         loss.backward()
