@@ -61,7 +61,8 @@ def mu_law_decode(levels: Tensor, n_levels: int = 256) -> Tensor:
     """
     if levels.dtype != torch.int64 or ((levels < 0) | (levels >= n_levels)).any():
         raise ValueError(f"expected int64 levels from 0 to {n_levels - 1}, got {levels.dtype}")
-    return expand(levels.double() / (n_levels - 1) * 2 - 1, n_levels).float()
+    table = expand(torch.linspace(-1, 1, n_levels, dtype=torch.float64), n_levels).float()  # (Q,)
+    return table.to(levels.device)[levels]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,11 +294,11 @@ class WaveNet(nn.Module):
                 f"expected a mel (B, {c.n_mels}, F) and F · {c.hop_length} samples (the hop), got {tuple(mel.shape)} "
                 f"and {batch} × {length} samples; cut the sound to a multiple of the hop"
             )
-        if labels is not None:
-            sizes = torch.tensor(c.n_classes, device=labels.device)
-            if labels.dtype != torch.int64 or labels.shape != (batch, len(sizes)):
-                raise ValueError(
-                    f"labels must be int64 ({batch}, {len(sizes)}), got {labels.dtype} {tuple(labels.shape)}"
-                )
-            if ((labels < 0) | (labels >= sizes)).any():
-                raise ValueError(f"labels must be from 0 to below {c.n_classes}, got {labels.tolist()}")
+        if labels is None:
+            return
+        if labels.dtype != torch.int64 or labels.shape != (batch, len(c.n_classes)):
+            raise ValueError(
+                f"labels must be int64 ({batch}, {len(c.n_classes)}), got {labels.dtype} {tuple(labels.shape)}"
+            )
+        if ((labels < 0) | (labels >= labels.new_tensor(c.n_classes))).any():
+            raise ValueError(f"labels must be from 0 to below {c.n_classes}, got {labels.tolist()}")

@@ -28,10 +28,10 @@ CHUNK = 1024  # samples whose conditions are computed at a time, to the next fra
 
 def draw(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
     """The first level q with Σ_{i ≤ q} softmax(logits / temperature)_i > u: (B, Q) and (B,) → (B,)."""
-    weights = ((logits.double() - logits.double().amax(dim=1, keepdim=True)) / temperature).exp()
-    sums = weights.cumsum(dim=1)
-    passed = sums <= uniforms.to(sums)[:, None] * sums[:, -1:]
-    return passed.sum(dim=1).clamp(max=logits.shape[1] - 1)
+    wide = logits.cpu().double()  # not every accelerator has float64
+    sums = ((wide - wide.amax(dim=1, keepdim=True)) / temperature).exp().cumsum(dim=1)
+    passed = sums <= uniforms.cpu()[:, None] * sums[:, -1:]
+    return passed.sum(dim=1).clamp(max=logits.shape[1] - 1).to(logits.device)
 
 
 def naive(model: WaveNet, mel: Tensor | None, labels: Tensor | None, uniforms: Tensor, temperature: float) -> Tensor:

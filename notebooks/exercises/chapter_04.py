@@ -301,7 +301,7 @@ def smoothed_minimum(answer) -> bool:
     hint="One stack adds 1,023 samples to the one that is always seen. The number of stacks is a whole number.",
 )
 def stacks(answer) -> bool:
-    cases = ((0.3, 16_000), (0.064, 16_000), (1.0, 16_000), (0.24, 24_000))
+    cases = ((0.3, 16_000), (0.064, 16_000), (0.128, 16_000), (1.0, 24_000))
     return all(answer(seconds, rate) == math.ceil((round(seconds * rate) - 1) / 1023) for seconds, rate in cases)
 
 

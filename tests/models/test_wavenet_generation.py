@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import njit
 
 from aigc_lib.models import wavenet_generation
 from aigc_lib.models.wavenet import WaveNet, WaveNetConfig
@@ -131,15 +130,11 @@ def test_levels_come_as_often_as_their_probabilities_say():
         assert ((seen - expected).abs() <= 4 * (expected * (1 - expected) / 4000).sqrt() + 1e-9).all()
 
 
-@njit
-def _tanh_of(x, constants):
-    return np.array([_tanh(each, constants) for each in x])
-
-
 @pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 5e-7), (np.float64, 1e-15)])
 def test_the_branchless_tanh_is_tanh(dtype, bound):
-    x = np.concatenate([np.linspace(-30, 30, 20_001), np.geomspace(1e-30, 1, 1000)]).astype(dtype)
-    found = _tanh_of(x, np.array([*_LAMBERT, 1 / 32, 20, 0.5], dtype))
+    x = np.concatenate([np.linspace(-30, 30, 4001), np.geomspace(1e-30, 1, 1000)]).astype(dtype)
+    constants = np.array([*_LAMBERT, 1 / 32, 20, 0.5], dtype)
+    found = np.array([_tanh.py_func(each, constants) for each in x])
     exact = np.tanh(x.astype(np.float64))
     assert found.dtype == dtype
     assert np.abs(found - exact).max() <= bound
@@ -152,9 +147,9 @@ def test_compiled_generation_wants_single_or_double_precision():
 
 
 def seconds_a_sample(network: WaveNet, n_samples: int) -> float:
-    """CPU time, the best of five: others on the machine only ever make it longer."""
+    """CPU time, the best of four: others on the machine only ever make it longer."""
     found = []
-    for _ in range(5):
+    for _ in range(4):
         start = time.process_time()
         network.generate(n_samples, generator=generator())
         found.append((time.process_time() - start) / n_samples)
@@ -172,7 +167,7 @@ def test_the_cost_of_a_sample_does_not_grow_with_the_length_and_is_linear_in_the
     sizes = {"n_layers": 5, "residual_channels": 32, "gate_channels": 64, "skip_channels": 32}
     networks = {n: WaveNet(WaveNetConfig(**sizes, n_stacks=n)) for n in (2, 4, 8)}
     seconds_a_sample(networks[2], 10)
-    short, long = (seconds_a_sample(networks[2], n) for n in (1_000, 8_000))
+    short, long = (seconds_a_sample(networks[2], n) for n in (500, 4_000))
     assert long < 1.3 * short
-    times = {n: seconds_a_sample(network, 2_000) for n, network in networks.items()}
+    times = {n: seconds_a_sample(network, 1_000) for n, network in networks.items()}
     assert times[8] - times[4] == pytest.approx(2 * (times[4] - times[2]), rel=0.5)
