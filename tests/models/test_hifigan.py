@@ -195,7 +195,7 @@ def test_a_generator_learns_a_tone_from_its_mel_loss():
     tone = 0.3 * torch.sin(2 * math.pi * 440 / 16_000 * torch.arange(4096))[None]
     mel = log_mel(tone)
     model = HiFiGANGenerator(HiFiGANConfig(width=16, upsample_rates=(8,)))
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     losses = []
     for _ in range(60):
         loss = mel_loss(tone, model(mel))
@@ -203,7 +203,7 @@ def test_a_generator_learns_a_tone_from_its_mel_loss():
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.4 * losses[0]
+    assert losses[-1] < 0.3 * losses[0]
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
