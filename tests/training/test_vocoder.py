@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from aigc_lib import cli
+from aigc_lib.metrics.audio import mel_cepstral_distortion, transcribe
 from aigc_lib.models.mel import MelConfig, log_mel
 from aigc_lib.training import vocoders
 from aigc_lib.training.recipes.parallel_vocoder import ParallelVocoder
-from aigc_lib.training.recipes.vocoder import SILENCE, Segments, utterances
+from aigc_lib.training.recipes.vocoder import SILENCE, Segments, say, utterances
 
 SENTENCES = 30
 
@@ -62,6 +63,17 @@ def test_there_is_a_segment_for_every_frame_it_fits_behind_unless_it_is_silent(s
 def test_the_held_out_sentences_of_a_large_corpus_begin_with_those_of_a_small_one(spoken):
     more = [text for _, text in utterances("test", n_sentences=60)]
     assert more[: len(spoken)] == [text for _, text in spoken]
+
+
+def test_anybody_can_have_a_sentence_said_in_the_voice_of_the_corpus(spoken):
+    audio, text = spoken[0]
+    again = say(text)
+    assert abs(again.shape[1] - audio.shape[1]) <= 256
+    # The noise differs, the voice does not.
+    assert mel_cepstral_distortion(again[:, : audio.shape[1]], audio[:, : again.shape[1]]).item() < 3
+    assert transcribe(say("The weather is good today."), 16_000) == [["the", "weather", "is", "good", "today"]]
+    with pytest.raises(ValueError, match="an English sentence, got ' '"):
+        say(" ")
 
 
 @pytest.mark.parametrize(

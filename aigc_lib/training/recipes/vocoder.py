@@ -1,13 +1,18 @@
 """What all vocoders are trained on and judged by: stretches of speech, each with its log-mel spectrogram."""
 
+import math
+
 import torch
+from scipy.signal import resample_poly
 from torch import Tensor
 
 from aigc_lib import datasets
+from aigc_lib.datasets.speech import VOICE_RATE
 from aigc_lib.models.mel import MelConfig, check_audio, log_mel
 
 HOUR = 1_800  # sentences of the corpus, about two seconds each; spoken on first use in about a minute
 HELD_OUT = 200  # so many sentences hold enough to be judged by, and a larger corpus begins with the same
+_MEL = MelConfig()
 SILENCE = 10 ** (-40 / 20)  # root mean square of a stretch; below it there is nothing to learn but the noise of zero
 
 
@@ -35,7 +40,7 @@ class Segments:
         self,
         split: str,
         n_samples: int,
-        config: MelConfig = MelConfig(),  # noqa: B008 (frozen)
+        config: MelConfig = _MEL,
         *,
         n_sentences: int = HOUR,
     ) -> None:
@@ -69,7 +74,7 @@ class Segments:
 
 def utterances(
     split: str,
-    config: MelConfig = MelConfig(),  # noqa: B008 (frozen)
+    config: MelConfig = _MEL,
     *,
     n_sentences: int = HOUR,
 ) -> list[tuple[Tensor, str]]:
@@ -80,3 +85,28 @@ def utterances(
         check_audio(audio, item.sample_rate, config)
         found.append((audio, item.text))
     return found
+
+
+def say(text: str, config: MelConfig = _MEL, *, seed: int = 0) -> Tensor:
+    """A sentence of anybody's own in the voice of the corpus, (1, T) with T a multiple of the hop.
+
+    Its `log_mel` is what the vocoders are asked to speak: the voice stands in for the front half of text to speech.
+
+    Args:
+        text: English.
+        seed: of the noise in the breath and the hissing sounds.
+
+    Raises:
+        ValueError: there is nothing to say in the text.
+        ModuleNotFoundError: hibari-tts is not installed.
+    """
+    from hibari import Hibari
+
+    wave = Hibari()(text, seed=seed)  # the one voice inside the package, as in the corpus
+    if not len(wave):
+        raise ValueError(f"expected an English sentence, got {text!r}")
+    divisor = math.gcd(config.sample_rate, VOICE_RATE)
+    wave = resample_poly(wave, config.sample_rate // divisor, VOICE_RATE // divisor)
+    audio = torch.from_numpy(wave).float().clamp(-1, 1)[None, : len(wave) // config.hop_length * config.hop_length]
+    check_audio(audio, config.sample_rate, config)
+    return audio
