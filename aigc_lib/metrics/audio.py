@@ -111,7 +111,7 @@ def dnsmos(audio: Tensor, sample_rate: int) -> Tensor:
     """Opinion of listeners from 1 (bad) to 5 (excellent), (B,), as a network predicts it from the sound alone.
 
     The overall score of DNSMOS P.835 (Reddy et al. 2022, arXiv:2110.01763), trained on noisy and denoised speech, which
-    is not what vocoders do: a ranking to be checked by ear. Sound shorter than 9 s is repeated, which is heard.
+    is not what vocoders do: a ranking to be checked by ear. Sound shorter than 9 s is repeated; of longer sound it is the mean over windows.
 
     Raises:
         ValueError: not (B, T) at 16,000 hertz in [-1, 1].
@@ -122,8 +122,7 @@ def dnsmos(audio: Tensor, sample_rate: int) -> Tensor:
         raise ValueError(f"expected sound in [-1, 1], got a peak of {audio.abs().max():.3g}")
     session, scores = _listener(), []
     for sound in _numpy(audio):
-        while len(sound) < _LISTENED:
-            sound = np.tile(sound, 2)
+        sound = np.resize(sound, max(len(sound), _LISTENED))  # repeats it
         starts = range(0, len(sound) - _LISTENED + 1, sample_rate)
         raw = [session.run(None, {"input_1": sound[None, i : i + _LISTENED]})[0][0, 2] for i in starts]
         # The network's answer is put on the scale of the listeners by a parabola that comes with it.

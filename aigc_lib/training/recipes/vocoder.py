@@ -12,8 +12,8 @@ from aigc_lib.models.mel import MelConfig, check_audio, log_mel
 
 HOUR = 1_800  # sentences of the corpus, about two seconds each; spoken on first use in about a minute
 HELD_OUT = 200  # so many sentences hold enough to be judged by, and a larger corpus begins with the same
-_MEL = MelConfig()
 SILENCE = 10 ** (-40 / 20)  # root mean square of a stretch; below it there is nothing to learn but the noise of zero
+_MEL = MelConfig()
 
 
 class Segments:
