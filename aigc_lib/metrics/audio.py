@@ -111,7 +111,8 @@ def dnsmos(audio: Tensor, sample_rate: int) -> Tensor:
     """Opinion of listeners from 1 (bad) to 5 (excellent), (B,), as a network predicts it from the sound alone.
 
     The overall score of DNSMOS P.835 (Reddy et al. 2022, arXiv:2110.01763), trained on noisy and denoised speech, which
-    is not what vocoders do: a ranking to be checked by ear. Sound shorter than 9 s is repeated; of longer sound it is the mean over windows.
+    is not what vocoders do: a ranking to be checked by ear. Sound below 9.01 s is repeated up to there; of longer sound
+    it is the mean over windows that begin a second apart.
 
     Raises:
         ValueError: not (B, T) at 16,000 hertz in [-1, 1].
