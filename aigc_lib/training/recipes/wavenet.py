@@ -23,7 +23,7 @@ class WaveNetLearning(Recipe):
     config_class = WaveNetConfig
     main_part = "model"
     condition: ClassVar[str]  # the argument of the model that h goes to: "mel" or "labels"
-    learning_rate: ClassVar[float] = 1e-3
+    learning_rate: ClassVar[float] = 2e-3
 
     @staticmethod
     def build(config: WaveNetConfig) -> dict[str, nn.Module]:
