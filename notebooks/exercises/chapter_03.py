@@ -275,3 +275,21 @@ def echo_entropy(answer) -> bool:
         return -(1 - epsilon) * math.log2(1 - epsilon) - epsilon * math.log2(epsilon / (n_levels - 1))
 
     return all(math.isclose(answer(e, q), expected(e, q), abs_tol=1e-4) for e, q in ((0.1, 2), (0.2, 256), (0.5, 4)))
+
+
+@exercise(
+    "3.3.2-shapes",
+    question="Samples, steps and numbers in z for a mel of 250 columns, hop 256, groups of 32.",
+    hint="A column stands for a hop of samples. A step holds a group. Nothing is lost on the way to z.",
+)
+def waveglow_shapes(answer) -> bool:
+    return tuple(answer) == (64_000, 2_000, 64_000)
+
+
+@exercise(
+    "3.3.2-energy",
+    question="Mean of ‖z‖²/N on the straight line between two white noises. A function of share.",
+    hint="Variances of independent things add up, with the squares of their factors.",
+)
+def waveglow_energy(answer) -> bool:
+    return all(math.isclose(answer(a), (1 - a) ** 2 + a**2, abs_tol=1e-6) for a in (0.0, 0.25, 0.5, 1.0))

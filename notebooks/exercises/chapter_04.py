@@ -344,3 +344,62 @@ def leak(answer) -> bool:
 )
 def noise_bits(answer) -> bool:
     return all(_close(each, math.log2(n)) for n in (2, 10, 256) for each in answer(n)) and len(answer(4)) == 2
+
+
+@exercise(
+    "4.6-lu",
+    question="log|det W| of W = P L (U + diag s), from the four tensors, without a determinant of W.",
+    hint="A determinant of a product is the product of determinants. What are those of P, of L and of a triangle?",
+)
+def lu(answer) -> bool:
+    generator = torch.Generator().manual_seed(0)
+    for n in (2, 5):
+        L = torch.tril(torch.randn(n, n, generator=generator, dtype=torch.float64), -1) + torch.eye(n)
+        U = torch.triu(torch.randn(n, n, generator=generator, dtype=torch.float64), 1)
+        s = torch.randn(n, generator=generator, dtype=torch.float64)
+        P = torch.eye(n, dtype=torch.float64)[torch.randperm(n, generator=generator)]
+        expected = torch.linalg.slogdet(P @ L @ (U + s.diag())).logabsdet
+        if not _close(answer(P, L, U, s), expected.item(), within=1e-8):
+            return False
+    return True
+
+
+@exercise(
+    "4.6-actnorm",
+    question="(s, b, log_det) of z = s ⊙ (x + b) from a batch x (B, C, S): mean 0, variance 1 a channel.",
+    hint="Mean and variance over batch and steps, one a channel. Every step is scaled by all C entries of s.",
+)
+def actnorm(answer) -> bool:
+    x = 3 * torch.randn(6, 4, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 2
+    s, b, log_det = answer(x)
+    s, b = torch.as_tensor(s).reshape(1, 4, 1), torch.as_tensor(b).reshape(1, 4, 1)
+    z = (s * (x + b)).transpose(0, 1).flatten(1)
+    right = z.mean(1).abs().max() < 1e-8 and (z.square().mean(1) - 1).abs().max() < 0.05  # either divisor of a variance
+    return bool(right) and _close(log_det, 10 * s.abs().log().sum().item(), within=1e-8)
+
+
+@exercise(
+    "4.6-bits",
+    question="Bits a sample of 31,000 nats of log-likelihood for 16,000 dequantised samples of 16 bits.",
+    hint="(4.6-8): nats to bits is a division by log 2, and a level is 2⁻¹⁵ wide.",
+)
+def bits(answer) -> bool:
+    return _close(answer, -31_000 / (16_000 * math.log(2)) + 15, within=1e-3)
+
+
+@exercise(
+    "4.6-temperature",
+    question="Nats by which draws at temperature T are likelier, on average, than draws at 1. A function of T and N.",
+    hint="log p(x) is −½‖z‖² plus what does not depend on z. What is the mean of ‖z‖² at T?",
+)
+def temperature(answer) -> bool:
+    return all(_close(answer(T, N), N * (1 - T**2) / 2) for T, N in ((0.6, 16_000), (1.0, 3), (0.1, 50)))
+
+
+@exercise(
+    "4.6-reach",
+    question="Samples to either side that one sample can depend on: 12 couplings, 8 layers, steps of 8 samples.",
+    hint="A convolution of width 3 and dilation d reaches d steps. Add up, over layers and couplings; then samples.",
+)
+def reach(answer) -> bool:
+    return _close(answer, 12 * 255 * 8)
