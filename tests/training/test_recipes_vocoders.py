@@ -75,7 +75,7 @@ def test_the_adversary_waits_until_there_is_something_to_judge():
     assert equal(seen[0], seen[1])
     assert not equal(seen[1], seen[2])
     assert all(math.isfinite(value) for line in history for value in line.values())
-    assert trained("hifigan", 3).recipe.n_warm_up == 1  # at most a third of a short run
+    assert trained("hifigan", 2).recipe.n_warm_up == 1  # at most two thirds of a short run
 
 
 def test_each_step_moves_one_player_and_leaves_the_other_bit_for_bit():

@@ -27,15 +27,15 @@ class HiFiGANTraining:
     Args:
         learning_rate: of both AdamW, β = (0.8, 0.99) as in the paper.
         features_weight, mel_weight: λ of the two losses beside the adversarial one (section 2.4).
-        warm_up: steps, at most a third of all, that the generator learns from spectra alone, as Parallel WaveGAN begins
-            (arXiv:1910.11480, section 4.1): a discriminator has nothing to teach one that cannot hum yet, and takes two
-            thirds of a step's time.
+        warm_up: steps, at most two thirds of all, that the generator learns from spectra alone, as Parallel WaveGAN
+            begins (arXiv:1910.11480, section 4.1): a discriminator has nothing to teach one that cannot hum yet, and a
+            step with discriminators takes five times as long (measured: 1.5 s and 0.3 s of a core for 8 half seconds).
     """
 
     learning_rate: float = 5e-4
     features_weight: float = 2.0
     mel_weight: float = 45.0
-    warm_up: int = 1000
+    warm_up: int = 5000
 
 
 class SpeechHiFiGAN(ParallelVocoder):
@@ -61,7 +61,7 @@ class SpeechHiFiGAN(ParallelVocoder):
     def prepare(self, context: Context, total_steps: int) -> None:
         super().prepare(context, total_steps)
         self.parts["discriminator"] = Discriminator(self.config).to(context.device)
-        self.n_warm_up = min(self.how.warm_up, total_steps // 3)
+        self.n_warm_up = min(self.how.warm_up, 2 * total_steps // 3)
         rate, betas = self.how.learning_rate, (0.8, 0.99)
         optimisers = {name: AdamW(part.parameters(), lr=rate, betas=betas) for name, part in self.parts.items()}
         self.start(optimisers, total_steps)
