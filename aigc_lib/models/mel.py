@@ -139,7 +139,7 @@ def check_mel(mel: Tensor, config: MelConfig = MelConfig()) -> None:
 
 @lru_cache(maxsize=8)
 def mel_filters(config: MelConfig) -> Tensor:
-    """Triangles over the frequencies, (M, K) float64, of Slaney's scale and each of area 2 in hertz.
+    """Triangles over the frequencies, (M, K) float64, of Slaney's scale and each of area 1 in hertz.
 
     Source: Slaney 1998, Auditory Toolbox (technical report 1998-010), as in librosa `filters.mel`.
     """
