@@ -198,6 +198,14 @@ def test_guessing_costs_log_q():
     torch.testing.assert_close(bits, torch.full((2,), 3.0, dtype=torch.float64))
 
 
+def test_under_autocast_the_likelihood_is_close_to_that_of_float32():
+    network, levels = model().float(), random_levels()
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = network.log_likelihood(levels)
+    assert rough.dtype == torch.float32
+    torch.testing.assert_close(rough, network.log_likelihood(levels), rtol=0.01, atol=0)
+
+
 # --- conditions
 
 
