@@ -249,7 +249,8 @@ class WaveNet(nn.Module):
     ) -> Tensor:
         """Draw sounds sample by sample → levels (B, n_samples), B that of the mel or of the labels, else 1.
 
-        All four ways draw from the same numbers and give the same levels.
+        All four ways draw from the same numbers and give the same levels; in float32 a rounding error may, once in many
+        thousand samples, lead the compiled ways to the level beside, from where the sound goes on differently.
 
         Args:
             cached: keep what every layer saw. False reads the receptive field again for each sample.

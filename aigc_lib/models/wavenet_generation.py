@@ -1,4 +1,4 @@
-"""Three ways to draw a sound from a WaveNet, sample by sample: naive, cached, compiled. All give the same levels.
+"""Three ways to draw a sound from a WaveNet, sample by sample: naive, cached, compiled. All give the same sound.
 
 - `naive` runs the network over the whole receptive field for each new sample: O(layers · receptive field).
 - `cached` keeps for each layer what it saw. A layer of dilation d needs its own input of d samples ago, which it
