@@ -4,7 +4,7 @@ PYTHON ?= python3
 PROFILE ?= laptop
 CHAPTERS ?= notebooks/*.ipynb
 BIN := .venv/bin
-NBVAL := --nbval --nbval-sanitize-with tests/notebooks/sanitize.cfg --nbval-current-env --nbval-cell-timeout 600
+NBVAL := --nbval --nbval-sanitize-with tests/notebooks/sanitize.cfg --nbval-current-env --nbval-cell-timeout 1800
 # Two workers with a thread each; threads that wait for one another on busy cores can be ten times slower.
 ONE_THREAD := OMP_NUM_THREADS=1
 

@@ -15,6 +15,10 @@ def test_the_table_of_models_is_that_of_the_records():
     assert readme.between(TEXT, "models") == readme.models_table()
 
 
+def test_the_passage_is_the_first_of_the_gallery():
+    assert readme.between(TEXT, "passage") == readme.passage()
+
+
 def test_all_ten_chapters_are_listed_with_their_titles_and_minutes():
     rows = re.findall(r"^\| \[(\d+) · .+\]\(notebooks/(\S+)\) \| [\d.]+ \|", readme.between(TEXT, "chapters"), re.M)
     assert [int(number) for number, _ in rows] == list(range(1, 11))

@@ -1,4 +1,5 @@
-"""Write the two tables of README.md: chapters from the report of a run, models from the records of the checkpoints.
+"""Write what README.md takes from elsewhere: chapters from the report of a run, models from the records of the
+checkpoints, a passage from the gallery.
 
     .venv/bin/python tools/readme.py [--report build/course/report.json]
 
@@ -33,6 +34,12 @@ def models_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def passage() -> str:
+    """The first of the passages in the gallery, as a block."""
+    passages = (ROOT / "data" / "gallery" / "transformer-shakespeare.txt").read_text(encoding="utf-8")
+    return "```\n" + passages.split("\n\n----\n\n")[0].strip("\n") + "\n```\n"
+
+
 def chapters_table(report: Path) -> str:
     """One line a chapter, with its measured minutes and peak memory."""
     content = json.loads(report.read_text(encoding="utf-8"))
@@ -56,7 +63,7 @@ def main() -> None:
     arguments = parser.parse_args()
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
-    tables = {"models": models_table()}
+    tables = {"models": models_table(), "passage": passage()}
     if arguments.report:
         tables["chapters"] = chapters_table(arguments.report)
     for name, table in tables.items():

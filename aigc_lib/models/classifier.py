@@ -102,29 +102,26 @@ def predict(model: nn.Module, images: Tensor, *, batch_size: int = 500) -> Tenso
 
 
 def augment(
-    images: Tensor,
-    *,
-    rotation: float = 15.0,
-    shift: float = 2.0,
-    scale: float = 0.1,
-    generator: torch.Generator | None = None,
+    images: Tensor, uniform: Tensor, *, rotation: float = 15.0, shift: float = 2.0, scale: float = 0.1
 ) -> Tensor:
     """Turn, move and scale each image a little at random; what leaves the frame is lost, what enters it is -1.
 
     Args:
         images: (B, C, H, W) in [-1, 1], on a background of -1.
+        uniform: (B, 4) numbers from U(0, 1), on any device: angle, size, and the moves right and down of each image.
         rotation: largest angle in degrees, either way.
         shift: largest displacement in pixels along each axis.
         scale: largest relative change of size.
-        generator: CPU generator of the random numbers; the same state gives the same images on every device.
 
     Returns:
         (B, C, H, W) in [-1, 1]. With rotation, shift and scale 0 these are the images themselves (to 1e-5).
     """
-    if images.dim() != 4:
-        raise ValueError(f"expected images of shape (B, C, H, W), got {tuple(images.shape)}")
+    if images.dim() != 4 or uniform.shape != (len(images), 4):
+        raise ValueError(
+            f"expected images (B, C, H, W) and uniform (B, 4), got {tuple(images.shape)}, {tuple(uniform.shape)}"
+        )
     size, (height, width) = len(images), images.shape[2:]
-    uniform = 2 * torch.rand(size, 4, generator=generator) - 1  # (B, 4), drawn on the CPU
+    uniform = 2 * uniform - 1
     angle, stretch = math.radians(rotation) * uniform[:, 0], 1 + scale * uniform[:, 1]
     cos, sin = angle.cos() / stretch, angle.sin() / stretch
     # affine_grid wants the way back, from output to input, in units where the image spans [-1, 1] along each axis.

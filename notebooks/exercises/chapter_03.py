@@ -249,7 +249,7 @@ def leaks(answer) -> bool:
 @exercise(
     "3.2.2-two-ahead",
     question="The chain of 3.2.2 keeps to a → b → c → d → a with 0.85. Entropy of the letter after the next, in nats?",
-    hint="Square the transition matrix. All its rows hold the same four numbers: two ways lead to each letter, or more.",
+    hint="Square the transition matrix. All its rows hold the same four numbers; take the entropy of one of them.",
 )
 def two_ahead(answer) -> bool:
     return math.isclose(answer, -0.73 * math.log(0.73) - 0.27 * math.log(0.09), abs_tol=6e-4)

@@ -404,7 +404,8 @@ def test_fresh_digits_pass_the_memorisation_test_and_turned_copies_do_not(digits
     fresh = memorisation_test(digits[f"validation {space}"], train, held_out)
     assert fresh.n_memorised <= 4  # 500 fresh digits, one in 1,001 expected
     assert abs(fresh.z) < 4
-    turned = augment(digits["train pixels"][:200], rotation=3, shift=0.5, scale=0.02, generator=torch.Generator())
+    uniform = torch.rand(200, 4, generator=torch.Generator())
+    turned = augment(digits["train pixels"][:200], uniform, rotation=3, shift=0.5, scale=0.02)
     turned = turned if space == "pixels" else features("digit-classifier", turned)
     copies = memorisation_test(turned, train, held_out)
     assert copies.n_memorised > 20

@@ -76,15 +76,19 @@ def test_untrained_loss_is_near_the_entropy_of_a_uniform_guess():
     assert loss.item() == pytest.approx(math.log(10), abs=0.1)
 
 
+def varied(images, random, **how):
+    return augment(images, torch.rand(len(images), 4, generator=random), **how)
+
+
 def test_augment_by_nothing_is_the_identity():
     images = torch.rand(5, 1, 28, 28, generator=generator()) * 2 - 1
-    still = augment(images, rotation=0, shift=0, scale=0, generator=generator())
+    still = varied(images, generator(), rotation=0, shift=0, scale=0)
     torch.testing.assert_close(still, images, atol=1e-5, rtol=0)
 
 
 def test_augment_shifts_by_at_most_the_stated_pixels_and_uses_the_whole_range():
     images = stroke().expand(400, -1, -1, -1)
-    moves = centre(augment(images, rotation=0, shift=3.0, scale=0, generator=generator())) - 14
+    moves = centre(varied(images, generator(), rotation=0, shift=3.0, scale=0)) - 14
     assert moves.abs().max() <= 3.0 + 1e-3
     assert moves.amax(0).min() > 2.7
     assert moves.amin(0).max() < -2.7
@@ -92,7 +96,7 @@ def test_augment_shifts_by_at_most_the_stated_pixels_and_uses_the_whole_range():
 
 def test_augment_turns_by_at_most_the_stated_angle_about_the_centre():
     images = stroke(row=6).expand(400, -1, -1, -1)  # 7.5 pixels above the centre of rotation (13.5, 13.5)
-    offsets = centre(augment(images, rotation=30.0, shift=0, scale=0, generator=generator())) - 13.5
+    offsets = centre(varied(images, generator(), rotation=30.0, shift=0, scale=0)) - 13.5
     angles = torch.rad2deg(torch.atan2(offsets[:, 1], -offsets[:, 0]) - math.atan2(0.5, 7.5))
     torch.testing.assert_close(offsets.norm(dim=1), torch.full((400,), math.hypot(7.5, 0.5)), atol=0.1, rtol=0)
     assert 27 < angles.max() < 31
@@ -101,7 +105,7 @@ def test_augment_turns_by_at_most_the_stated_angle_about_the_centre():
 
 def test_augment_scales_areas_by_the_square_of_the_stretch():
     images = stroke().expand(400, -1, -1, -1)
-    areas = (augment(images, rotation=0, shift=0, scale=0.2, generator=generator()) + 1).sum((1, 2, 3)) / 2
+    areas = (varied(images, generator(), rotation=0, shift=0, scale=0.2) + 1).sum((1, 2, 3)) / 2
     assert areas.max() == pytest.approx(25 * 1.2**2, rel=0.05)
     assert areas.min() == pytest.approx(25 * 0.8**2, rel=0.05)
 
@@ -109,23 +113,25 @@ def test_augment_scales_areas_by_the_square_of_the_stretch():
 def test_augment_works_on_images_that_are_not_square():
     images = torch.full((200, 1, 20, 40), -1.0)
     images[:, :, 8:12, 28:32] = 1.0  # 10 pixels right of the centre (9.5, 19.5)
-    turned = augment(images, rotation=20.0, shift=0, scale=0, generator=generator())
+    turned = varied(images, generator(), rotation=20.0, shift=0, scale=0)
     distances = (centre(turned) - torch.tensor([9.5, 19.5])).norm(dim=1)
     torch.testing.assert_close(distances, torch.full((200,), 10.0), atol=0.15, rtol=0)
 
 
 def test_augment_stays_in_range_and_repeats_with_its_generator():
     images = torch.rand(20, 1, 28, 28, generator=generator()) * 2 - 1
-    first, second = (augment(images, generator=generator(3)) for _ in range(2))
+    first, second = (varied(images, generator(3)) for _ in range(2))
     assert torch.equal(first, second)
-    assert not torch.equal(first, augment(images, generator=generator(4)))
+    assert not torch.equal(first, varied(images, generator(4)))
     assert first.min() >= -1
     assert first.max() <= 1
 
 
-def test_augment_refuses_a_single_image_without_batch():
-    with pytest.raises(ValueError, match=r"shape \(B, C, H, W\), got \(1, 28, 28\)"):
-        augment(torch.zeros(1, 28, 28))
+def test_augment_refuses_a_single_image_and_too_few_random_numbers():
+    with pytest.raises(ValueError, match=r"uniform \(B, 4\), got \(1, 28, 28\), \(1, 4\)"):
+        augment(torch.zeros(1, 28, 28), torch.zeros(1, 4))
+    with pytest.raises(ValueError, match=r"uniform \(B, 4\), got \(2, 1, 28, 28\), \(1, 4\)"):
+        augment(torch.zeros(2, 1, 28, 28), torch.zeros(1, 4))
 
 
 def test_a_few_steps_teach_it_to_tell_left_from_right():
@@ -137,7 +143,7 @@ def test_a_few_steps_teach_it_to_tell_left_from_right():
     random = generator()
     for _ in range(30):
         optimiser.zero_grad()
-        classification_loss(model, augment(images, generator=random), labels).backward()
+        classification_loss(model, varied(images, random), labels).backward()
         optimiser.step()
-    fresh = augment(images, generator=generator(9))
+    fresh = varied(images, generator(9))
     assert (predict(model, fresh) == labels).double().mean() > 0.97

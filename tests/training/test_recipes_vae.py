@@ -51,6 +51,20 @@ def test_a_step_sees_binary_digits_and_dequantised_emoji():
             assert (levels - levels.round()).abs().max() > 0.4  # no longer on the grid
 
 
+def test_emoji_are_mirrored_turned_and_moved_on_their_white_ground():
+    recipe = EmojiVAE(COLOUR)
+    varied, pairs = recipe.varied, []
+    recipe.varied = lambda images: pairs.append((images, varied(images))) or pairs[-1][1]
+    run(recipe, profile="smoke", device="cpu", steps=20, progress=False)
+    before, after = (torch.cat(each) for each in zip(*pairs, strict=True))
+    assert (before != after).flatten(1).any(dim=1).all()
+    assert after.abs().max() <= 1 + 1e-6
+    edge = [images[:, :, 0, 0].mean().item() for images in (before, after)]
+    assert edge[1] == pytest.approx(edge[0], abs=0.05)  # what enters the frame is white
+    near = [(each - after).square().flatten(1).mean(1) for each in (before, before.flip(3))]
+    assert 0.3 < (near[0] < near[1]).float().mean() < 0.7  # as often mirrored as not
+
+
 @pytest.mark.parametrize(("recipe", "config"), [(DigitsVAE, SMALL), (EmojiVAE, COLOUR)])
 def test_an_interrupted_run_ends_in_the_same_bits(tmp_path, recipe, config):
     trained(5, recipe, config, tmp_path / "whole")

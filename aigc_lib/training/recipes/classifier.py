@@ -47,7 +47,8 @@ class DigitsClassifier(Recipe):
 
     def step(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         self.network.train()
-        images = augment(images, generator=self.context.generator)
+        uniform = torch.rand(self.context.batch_size, 4, generator=self.context.generator)
+        images = augment(images, self.context.share(uniform))
         with self.context.accelerator.autocast():
             loss = classification_loss(self.network, images, labels)
         self.context.update(loss, self.optimisers["classifier"])
