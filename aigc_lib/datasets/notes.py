@@ -87,7 +87,7 @@ def play(notes: Tensor, instrument: str, sample_rate: int = 16_000, *, quarter: 
         (T,) float32, its loudest sample 0.9; it ends one second after the last note.
 
     Raises:
-        ValueError: notes not (N ≥ 1, 4), unknown instrument or sample rate.
+        ValueError: notes not (N ≥ 1, 4) or impossible, unknown instrument or sample rate.
     """
     if notes.ndim != 2 or notes.shape[1] != 4 or len(notes) == 0:
         raise ValueError(f"expected notes (N ≥ 1, 4), got {tuple(notes.shape)}")
@@ -95,6 +95,13 @@ def play(notes: Tensor, instrument: str, sample_rate: int = 16_000, *, quarter: 
         raise ValueError(f"unknown instrument {instrument!r}; there are: {', '.join(INSTRUMENTS)}")
     if sample_rate not in RATES:
         raise ValueError(f"expected a sample rate of {', '.join(map(str, RATES))} hertz, got {sample_rate}")
+    onsets, lengths, pitches = notes[:, 0], notes[:, 1], notes[:, 2]
+    fit = notes.isfinite().all() and (onsets >= 0).all() and (lengths > 0).all()
+    if not (fit and ((pitches >= 0) & (pitches <= 127)).all() and quarter > 0):
+        raise ValueError(
+            "expected onsets of at least 0, durations and a quarter above 0 and MIDI pitches of 0 to 127, got notes "
+            f"from {notes.amin(dim=0).tolist()} to {notes.amax(dim=0).tolist()} and a quarter of {quarter} seconds"
+        )
     rows = [(onset * quarter, length * quarter, int(pitch), 90) for onset, length, pitch, _ in notes.tolist()]
     end = max(onset + length for onset, length, _, _ in rows) + 1
     audio = _play(rows, instrument, sample_rate, seconds=end)

@@ -73,6 +73,19 @@ def speech(split: str, n: int = 200, sample_rate: int = VOICE_RATE, seed: int = 
     )
 
 
+def spoken(text: str, sample_rate: int = VOICE_RATE, *, seed: int = 0) -> torch.Tensor:
+    """Any English sentence in the voice of the corpus, (T,) float32, of 16 bits.
+
+    Raises:
+        ValueError: sample rate.
+        MissingDataPackage: the voice is not installed.
+    """
+    if sample_rate not in RATES:
+        raise ValueError(f"expected a sample rate of {', '.join(map(str, RATES))} hertz, got {sample_rate}")
+    _, wave = _voice()(text, seed)
+    return torch.from_numpy(_resample(_to_16_bits(wave), sample_rate).astype(np.float32) / 2**15)
+
+
 def sentences(seed: int) -> list[tuple[str, str, str]]:
     """(text, key, group) of every different English sentence, in the order of the seed."""
     pairs = zh_en_pairs()

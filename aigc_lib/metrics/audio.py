@@ -166,6 +166,8 @@ def transcribe(audio: Tensor, sample_rate: int) -> list[list[str]]:
 
 @cache
 def _recogniser():
+    if importlib.util.find_spec("pocketsphinx") is None:
+        raise ModuleNotFoundError("recognising words needs pocketsphinx. Run: pip install pocketsphinx==5.1.1")
     from pocketsphinx import Decoder
 
     return Decoder(samprate=16_000, cmn="batch", loglevel="FATAL")
@@ -173,7 +175,7 @@ def _recogniser():
 
 def words_of(text: str) -> list[str]:
     """A sentence as a recogniser writes it: lower-case words of letters and apostrophes."""
-    return re.findall(r"[a-z']+", text.lower().replace("’", "'"))
+    return re.findall(r"[a-z]+(?:'[a-z]+)*", text.lower().replace("’", "'"))
 
 
 def word_error_rate(heard: Sequence[Sequence[str]], texts: Sequence[str]) -> float:

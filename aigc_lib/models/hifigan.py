@@ -60,7 +60,7 @@ class HiFiGANConfig:
     discriminator_width: int = 16
 
     def __post_init__(self) -> None:
-        for name in ("n_mels", "width", "discriminator_width"):
+        for name in ("n_mels", "hop_length", "width", "discriminator_width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         # A checkpoint's JSON has lists where there were tuples.
@@ -73,9 +73,11 @@ class HiFiGANConfig:
                 f"upsample_rates must be even and their product divide the hop of {self.hop_length}, "
                 f"got {self.upsample_rates}"
             )
-        if len(self.kernel_sizes) != len(self.dilations) or any(size % 2 == 0 for size in self.kernel_sizes):
+        fit = len(self.kernel_sizes) == len(self.dilations) and all(d >= 1 for ds in self.dilations for d in ds)
+        if not fit or any(size < 1 or size % 2 == 0 for size in self.kernel_sizes):
             raise ValueError(
-                f"kernel_sizes must be odd, with one tuple of dilations each, got {self.kernel_sizes}, {self.dilations}"
+                "kernel_sizes must be odd, with one tuple of dilations of at least 1 each, got "
+                f"{self.kernel_sizes}, {self.dilations}"
             )
         if self.width % 2 ** len(self.upsample_rates):
             raise ValueError(f"width must halve {len(self.upsample_rates)} times, got {self.width}")
@@ -146,7 +148,8 @@ class HiFiGANGenerator(nn.Module):
         for upsample, blocks in zip(self.upsample, self.fuse, strict=True):
             h = upsample(F.leaky_relu(h, SLOPE))
             h = torch.stack([block(h) for block in blocks]).mean(dim=0)
-        h = self.end(F.leaky_relu(h, SLOPE)).to(self.window.dtype)  # (B, n_fft + 2, N); transforms know no bfloat16
+        with torch.autocast(mel.device.type, enabled=False):  # phases in bfloat16 are heard, and no transform knows it
+            h = self.end(F.leaky_relu(h, SLOPE).to(self.window.dtype))  # (B, n_fft + 2, N)
         h = F.pad(h, (1, 0), mode="replicate")  # N + 1 centred spectra overlap to N steps of sound
         log_amplitudes, phases = h.chunk(2, dim=1)
         # exp(4.6) = 100 is louder than sound can be: early in training a larger one would be the end of it.
@@ -161,7 +164,7 @@ class HiFiGANGenerator(nn.Module):
             ValueError: mel is none of `models.mel.log_mel` (bins, range, NaN), or chunk_frames below 1.
         """
         c = self.config
-        check_mel(mel, MelConfig(hop_length=c.hop_length, n_mels=c.n_mels))
+        check_mel(mel, MelConfig(hop_length=c.hop_length, n_mels=c.n_mels), reader=self.start.weight)
         audio = in_chunks(self, mel, hop=c.hop_length, chunk_frames=chunk_frames, context_frames=c.reach)
         return audio.clamp(-1, 1)
 
@@ -221,6 +224,8 @@ class Discriminator(nn.Module):
     def forward(self, audio: Tensor) -> tuple[list[Tensor], list[Features]]:
         if audio.ndim != 2 or not audio.is_floating_point():
             raise ValueError(f"audio must be float (B, T), got {audio.dtype} {tuple(audio.shape)}")
+        if audio.shape[1] < 4 * max(PERIODS):  # folded and averaged, something must be left to look at
+            raise ValueError(f"expected at least {4 * max(PERIODS)} samples to judge, got {audio.shape[1]}")
         judged = [discriminator(audio) for discriminator in self.periods]
         for i, discriminator in enumerate(self.scales):
             judged.append(discriminator(audio if i == 0 else F.avg_pool1d(audio, 2**i)))
@@ -233,7 +238,7 @@ def _score(h: Tensor, layers: nn.ModuleList, judge: nn.Module) -> tuple[Tensor, 
     for layer in layers:
         h = F.leaky_relu(layer(h), SLOPE)
         features.append(h)
-    return judge(h).flatten(1), features
+    return judge(h).flatten(1).float(), features  # losses of squares in full precision, whatever autocast says
 
 
 def discriminator_loss(real_scores: Sequence[Tensor], fake_scores: Sequence[Tensor]) -> Tensor:

@@ -119,16 +119,38 @@ def check_audio(audio: Tensor, sample_rate: int, config: MelConfig = MelConfig()
         raise ValueError(f"utterance {int(peaks.argmin())} is silent from beginning to end; leave it out")
 
 
-def check_mel(mel: Tensor, config: MelConfig = MelConfig()) -> None:
+def mel_of(audio: Tensor, sample_rate: int, config: MelConfig = MelConfig()) -> Tensor:
+    """`log_mel` of a recording, for which its sample rate and its values are looked at first.
+
+    Raises:
+        ValueError: as `check_audio`.
+    """
+    check_audio(audio, sample_rate, config)
+    return log_mel(audio, config)
+
+
+def check_mel(mel: Tensor, config: MelConfig = MelConfig(), *, reader: Tensor | None = None) -> None:
     """Refuse what is no log-mel spectrogram of this configuration.
 
     The largest value there can be is the logarithm of a band's weights times the window's sum: full-scale sound.
+    Base-ten logarithms and the mel of another hop lie in the same range: they cannot be told from a right one.
+
+    Args:
+        reader: a weight of the network that is to read it, of the same type and on the same device.
 
     Raises:
-        ValueError: not (B, M, F ≥ 1), NaN, or values outside that range (decibels, another floor or logarithm).
+        ValueError: not (B ≥ 1, M, F ≥ 1), NaN, values outside that range (decibels, a lower floor), another type or
+            device than the reader's.
     """
-    if mel.ndim != 3 or mel.shape[1] != config.n_mels or mel.shape[2] == 0 or not mel.is_floating_point():
-        raise ValueError(f"expected a mel (B, {config.n_mels}, F ≥ 1) of floats, got {mel.dtype} {tuple(mel.shape)}")
+    if mel.ndim != 3 or mel.shape[1] != config.n_mels or mel.numel() == 0 or not mel.is_floating_point():
+        raise ValueError(
+            f"expected a mel (B ≥ 1, {config.n_mels}, F ≥ 1) of floats, got {mel.dtype} {tuple(mel.shape)}"
+        )
+    if reader is not None and (mel.dtype, mel.device) != (reader.dtype, reader.device):
+        raise ValueError(
+            f"the network is {reader.dtype} on {reader.device}, the mel {mel.dtype} on {mel.device}; "
+            f"take mel.to({str(reader.device)!r}, {reader.dtype})"
+        )
     low, high = math.log(config.floor), math.log(mel_filters(config).sum(dim=1).max() * config.n_fft / 2)
     if not (mel.isfinite().all() and mel.min() >= low - 1e-3 and mel.max() <= high + 1e-3):
         raise ValueError(
@@ -138,6 +160,7 @@ def check_mel(mel: Tensor, config: MelConfig = MelConfig()) -> None:
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # what is kept here may be part of a gradient later
 def mel_filters(config: MelConfig) -> Tensor:
     """Triangles over the frequencies, (M, K) float64, of Slaney's scale and each of area 1 in hertz.
 
@@ -145,7 +168,8 @@ def mel_filters(config: MelConfig) -> Tensor:
     """
     ends = _mel_of(torch.tensor([config.f_min, config.f_max], dtype=torch.float64))
     corners = _hertz_of(torch.linspace(*ends.tolist(), config.n_mels + 2, dtype=torch.float64))
-    frequencies = torch.linspace(0, config.sample_rate / 2, config.n_fft // 2 + 1, dtype=torch.float64)
+    bins = torch.arange(config.n_fft // 2 + 1, dtype=torch.float64)
+    frequencies = bins * config.sample_rate / config.n_fft
     lower, centre, upper = (corners[i : i + config.n_mels, None] for i in range(3))
     rising, falling = (frequencies - lower) / (centre - lower), (upper - frequencies) / (upper - centre)
     return torch.minimum(rising, falling).clamp(min=0) * 2 / (upper - lower)
@@ -193,12 +217,12 @@ def griffin_lim(
     if n_iterations < 1:
         raise ValueError(f"n_iterations must be at least 1, got {n_iterations}")
     amplitudes = amplitudes_of(mel.float(), config)
-    turns = torch.rand(amplitudes.shape, generator=generator).to(amplitudes)
+    turns = torch.rand(amplitudes.shape, generator=generator, device=generator.device).to(amplitudes)
     phases = torch.polar(torch.ones_like(turns), 2 * math.pi * turns)
     before = torch.zeros_like(phases)
     for _ in range(n_iterations):
         consistent = _stft(_inverse_stft(amplitudes * phases, config), config)
-        phases = consistent + momentum / (1 + momentum) * (consistent - before)
+        phases = consistent + momentum * (consistent - before)
         phases, before = phases / phases.abs().clamp(min=1e-16), consistent
     audio = _inverse_stft(amplitudes * phases, config)
     return audio[:, config.padding : audio.shape[1] - config.padding].clamp(-1, 1)
@@ -239,10 +263,10 @@ def _inverse_stft(spectrum: Tensor, config: MelConfig) -> Tensor:
 
 
 def _check_length(audio: Tensor, config: MelConfig) -> None:
-    if audio.ndim != 2 or not audio.is_floating_point():
+    if audio.ndim != 2 or len(audio) == 0 or not audio.is_floating_point():
         raise ValueError(
-            f"expected mono sound (B, T) of floats, got {audio.dtype} {tuple(audio.shape)}; average the channels of "
-            "stereo and give a single utterance a batch of its own: audio[None]"
+            f"expected mono sound (B ≥ 1, T) of floats, got {audio.dtype} {tuple(audio.shape)}; average the channels "
+            "of stereo and give a single utterance a batch of its own: audio[None]"
         )
     length, hop = audio.shape[1], config.hop_length
     if length % hop or length <= config.padding:

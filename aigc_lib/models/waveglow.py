@@ -208,7 +208,14 @@ class WaveGlow(nn.Module):
         """log p(audio | mel) in nats, (B,): −½‖z‖² − (T/2) log 2π + log|det J| (section 2, with its constant).
 
         Sound of 16 bits has to be dequantised first: on a lattice, and in digital silence, a density is unbounded.
+
+        Raises:
+            ValueError: as the model; NaN.
         """
+        if not torch.compiler.is_compiling():
+            for name, given in (("audio", audio), ("mel", mel)):
+                if not given.isfinite().all():
+                    raise ValueError(f"{name} holds NaN or infinity; nothing has a likelihood then")
         z, log_det = self(audio, mel)
         return -0.5 * z.square().sum(dim=(1, 2)) - audio.shape[1] / 2 * math.log(2 * math.pi) + log_det
 
@@ -222,24 +229,26 @@ class WaveGlow(nn.Module):
         because every chunk sees as far beyond its ends as the network can.
 
         Raises:
-            ValueError: mel is none of `models.mel.log_mel` (bins, range, NaN), temperature below 0, chunk_frames < 1.
+            ValueError: mel is none of `models.mel.log_mel` (bins, range, NaN), temperature below 0 or infinite,
+                chunk_frames < 1.
         """
-        if not temperature >= 0:
-            raise ValueError(f"temperature must be at least 0, got {temperature}")
+        if not 0 <= temperature < math.inf:
+            raise ValueError(f"temperature must be finite and at least 0, got {temperature}")
         c = self.config
-        check_mel(mel, MelConfig(hop_length=c.hop_length, n_mels=c.n_mels))
+        check_mel(mel, MelConfig(hop_length=c.hop_length, n_mels=c.n_mels), reader=self.upsample.weight)
         shape = len(mel), c.n_groups, mel.shape[2] * c.hop_length // c.n_groups
         z = torch.randn(shape, generator=generator, device=generator.device).to(mel).mul_(temperature)
         return in_chunks(self.inverse, z, mel, hop=c.hop_length, chunk_frames=chunk_frames, context_frames=c.reach)
 
     def _check(self, mel: Tensor, name: str, given: Tensor, *per_frame: int) -> None:
         n_mels, hop = self.config.n_mels, self.config.hop_length
-        if mel.ndim != 3 or mel.shape[1] != n_mels or not mel.is_floating_point():
-            raise ValueError(f"mel must be float (B, {n_mels}, F), got {mel.dtype} {tuple(mel.shape)}")
+        dtype = self.upsample.weight.dtype
+        if mel.ndim != 3 or mel.shape[1] != n_mels or mel.dtype != dtype:
+            raise ValueError(f"mel must be {dtype} (B, {n_mels}, F), got {mel.dtype} {tuple(mel.shape)}")
         expected = len(mel), *per_frame[:-1], mel.shape[2] * per_frame[-1]
-        if given.shape != expected or not given.is_floating_point():
+        if given.shape != expected or given.dtype != dtype:
             raise ValueError(
-                f"with mel {tuple(mel.shape)} and {hop} samples a frame, {name} must be float {expected}, "
+                f"with mel {tuple(mel.shape)} and {hop} samples a frame, {name} must be {dtype} {expected}, "
                 f"got {given.dtype} {tuple(given.shape)}"
             )
 

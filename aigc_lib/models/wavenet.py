@@ -230,6 +230,8 @@ class WaveNet(nn.Module):
             ValueError: as the model.
         """
         self._check(levels, mel, labels)
+        if mel is not None and not torch.compiler.is_compiling() and not mel.isfinite().all():
+            raise ValueError("the mel holds NaN or infinity; nothing has a likelihood then")
         before = F.pad(levels[:, :-1], (1, 0), value=self.silence)
         logits = self.score(before, None if mel is None else self.upsample(mel), labels)
         wide = logits if logits.dtype == torch.float64 else logits.float()  # whatever autocast says
@@ -261,7 +263,7 @@ class WaveNet(nn.Module):
         Raises:
             ValueError: n_samples < 1, not F · hop of the mel; a mel of other bins or range; temperature ≤ 0.
         """
-        from aigc_lib.models import wavenet_generation  # numba takes a second to import
+        from aigc_lib.models import wavenet_generation  # numba takes a second to import, and seconds at first use
 
         c = self.config
         batch = len(mel) if mel is not None else len(labels) if labels is not None else 1
@@ -269,14 +271,17 @@ class WaveNet(nn.Module):
             raise ValueError(
                 f"n_samples must be at least 1 and temperature finite and above 0, got {n_samples} and {temperature}"
             )
-        if mel is not None and c.n_mels:
-            check_mel(mel, MelConfig(n_mels=c.n_mels, hop_length=c.hop_length))
         place = self.embed.weight.device
         mel, labels = (None if each is None else each.to(place) for each in (mel, labels))
+        if mel is not None and c.n_mels:
+            check_mel(mel, MelConfig(n_mels=c.n_mels, hop_length=c.hop_length), reader=self.embed.weight)
+        if not all(weight.isfinite().all() for weight in self.parameters()):
+            raise ValueError("a weight of the network is NaN or infinite: its training went wrong")
         self._check(torch.zeros(1, 1, dtype=torch.int64, device=place).expand(batch, n_samples), mel, labels)
         uniforms = torch.rand(n_samples, batch, dtype=torch.float64, generator=generator, device=generator.device)
         if compiled:
-            return wavenet_generation.compiled(self, mel, labels, uniforms, temperature, keep=cached).to(place)
+            # As a float: for an int numba would compile everything a second time.
+            return wavenet_generation.compiled(self, mel, labels, uniforms, float(temperature), keep=cached).to(place)
         way = wavenet_generation.cached if cached else wavenet_generation.naive
         return way(self, mel, labels, uniforms, temperature)
 
@@ -295,6 +300,8 @@ class WaveNet(nn.Module):
                 f"expected a mel (B, {c.n_mels}, F) and F · {c.hop_length} samples (the hop), got {tuple(mel.shape)} "
                 f"and {batch} × {length} samples; cut the sound to a multiple of the hop"
             )
+        if mel is not None and mel.dtype != self.embed.weight.dtype:
+            raise ValueError(f"the network is {self.embed.weight.dtype}, the mel {mel.dtype}; take mel.to(that type)")
         if labels is None:
             return
         if labels.dtype != torch.int64 or labels.shape != (batch, len(c.n_classes)):

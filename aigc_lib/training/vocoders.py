@@ -1,6 +1,5 @@
 """All vocoders on the same held-out sentences: one table, with the recordings and Griffin–Lim beside them."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 
@@ -9,22 +8,22 @@ from torch import Tensor
 
 from aigc_lib.metrics.audio import real_time_factor, speech_quality
 from aigc_lib.models.mel import griffin_lim
-from aigc_lib.paths import data_dir
-from aigc_lib.training.checkpoints import load_parts
+from aigc_lib.training.checkpoints import load_parts, record_of
 from aigc_lib.training.devices import resolve_device
 from aigc_lib.training.recipes import resolve
-from aigc_lib.training.recipes.parallel_vocoder import JUDGED, MEL, ParallelVocoder
+from aigc_lib.training.recipes.speech_vocoder import JUDGED, MEL, SpeechVocoder
 
 VOCODERS = ("wavenet-speech", "waveglow-speech", "hifigan-speech")
 
 
 def compare(*, n: int = JUDGED, seed: int = 0, device: str = "auto") -> list[dict[str, str]]:
-    """One row a system: the recordings, Griffin–Lim, every vocoder that has a checkpoint; "–" where nothing applies.
+    """One row a system: the recordings, Griffin–Lim, every vocoder; "–" where nothing applies.
 
     Means over the same test sentences, which no vocoder was trained on, spoken from the mels of the recordings; the
     words that the recogniser mishears in the recordings are its own errors. Bits a sample come from the checkpoints'
     records: WaveNet's are of 256 μ-law levels, WaveGlow's of 65,536 even ones, so they cannot be compared with each
-    other. The real-time factor is measured here, on one sentence; passes are evaluations that wait for one another.
+    other. The real-time factor is measured here, on one sentence, with as many threads as torch has; passes are
+    evaluations that wait for one another, for each second of sound. WaveNet's loop runs on the CPU in any case.
 
     Args:
         n: sentences, at most 16.
@@ -37,9 +36,13 @@ def compare(*, n: int = JUDGED, seed: int = 0, device: str = "auto") -> list[dic
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     place = resolve_device(device)
-    truth, mels, texts = zip(*ParallelVocoder.sentences("test")[: min(n, JUDGED)], strict=True)
+    truth, mels, texts = zip(*SpeechVocoder.sentences("test")[: min(n, JUDGED)], strict=True)
 
-    def row(name: str, speak: Callable[..., Tensor] | None, **facts: object) -> dict[str, str]:
+    a_pass = MEL.sample_rate * len(truth) / sum(audio.shape[1] for audio in truth)  # an utterance, for each second
+
+    def row(
+        name: str, speak: Callable[..., Tensor] | None = None, passes: float = 0, **facts: object
+    ) -> dict[str, str]:
         made = truth
         if speak is not None:
             generator = torch.Generator().manual_seed(seed)
@@ -47,26 +50,28 @@ def compare(*, n: int = JUDGED, seed: int = 0, device: str = "auto") -> list[dic
             facts["real-time factor"] = real_time_factor(
                 lambda: speak(mels[0].to(place), generator=generator), MEL.sample_rate
             )
+            facts["passes a second"] = passes
         values = speech_quality(made, truth, texts, MEL) | facts
         return {"system": name} | {key: _text(value) for key, value in values.items()}
 
     rows = [
-        row("recordings", None),
-        row("Griffin–Lim", partial(griffin_lim, config=MEL, n_iterations=60), passes="60 an utterance"),
+        row("recordings"),
+        row("Griffin–Lim", partial(griffin_lim, config=MEL, n_iterations=60), 60 * a_pass),
     ]
     for name in VOCODERS:
-        record = data_dir() / "checkpoints" / f"{name}.json"
-        if not record.exists():
+        try:
+            about, recipe = record_of(name), resolve(name)
+        except FileNotFoundError:
+            rows.append({"system": name, "training": f"none yet: aigc train {name} --ship"})
             continue
-        about, recipe = json.loads(record.read_text(encoding="utf-8")), resolve(name)
         network = load_parts(name)[recipe.main_part].to(place)
         facts = {
             "bits a sample": about["metrics"].get("bits a sample", "–"),
             "parameters": f"{about['n_parameters'][recipe.main_part]:,}",
-            "passes": f"{MEL.sample_rate:,} a second" if name == "wavenet-speech" else "1 an utterance",
             "training": f"{about['minutes']:g} min, {about['device']}",
         }
-        rows.append(row(name, partial(recipe.speak, network), **facts))
+        passes = MEL.sample_rate if name == "wavenet-speech" else a_pass
+        rows.append(row(name, partial(recipe.speak, network), passes, **facts))
     columns = dict.fromkeys(column for each in rows for column in each)
     return [{column: each.get(column, "–") for column in columns} for each in rows]
 

@@ -80,6 +80,10 @@ def test_a_tune_holds_its_notes_where_the_score_has_them():
         (lambda: notes.play(torch.zeros(0, 4), "piano"), r"notes \(N ≥ 1, 4\), got \(0, 4\)"),
         (lambda: notes.play(torch.ones(1, 4), "kazoo"), "unknown instrument 'kazoo'; there are: piano"),
         (lambda: notes.play(torch.ones(1, 4), "piano", 11_025), "got 11025"),
+        (lambda: notes.play(torch.tensor([[0.0, 1, 200, 0]]), "piano"), "pitches of 0 to 127, got notes from .*200"),
+        (lambda: notes.play(torch.tensor([[-1.0, 1, 60, 0]]), "piano"), "onsets of at least 0"),
+        (lambda: notes.play(torch.full((1, 4), torch.nan), "piano"), "onsets of at least 0"),
+        (lambda: notes.play(torch.ones(1, 4), "piano", quarter=0), "a quarter above 0"),
     ],
 )
 def test_what_cannot_be_played_is_refused(call, message):

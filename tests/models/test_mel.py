@@ -20,6 +20,7 @@ from aigc_lib.models.mel import (
     griffin_lim,
     log_mel,
     mel_filters,
+    mel_of,
 )
 
 DEFAULT = MelConfig()
@@ -67,6 +68,30 @@ def test_the_filters_are_librosas(config):
         sr=config.sample_rate, n_fft=config.n_fft, n_mels=config.n_mels, fmin=config.f_min, fmax=config.f_max
     )
     np.testing.assert_allclose(mel_filters(config), expected, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("n_fft", [255, 511])
+def test_filters_of_an_odd_transform_are_librosas(n_fft):
+    config = MelConfig(n_fft=n_fft, hop_length=n_fft // 4 - (n_fft // 4 + 1) % 2, n_mels=20)
+    expected = librosa.filters.mel(sr=16_000, n_fft=n_fft, n_mels=20)
+    np.testing.assert_allclose(mel_filters(config), expected, atol=1e-7, rtol=0)
+
+
+def test_filters_first_made_for_inference_still_let_a_gradient_through():
+    config = MelConfig(n_mels=33)
+    with torch.inference_mode():
+        log_mel(noise(4096).double(), config)
+    audio = noise(4096).double().requires_grad_()
+    log_mel(audio, config).sum().backward()
+    assert audio.grad.isfinite().all()
+
+
+def test_a_recording_is_looked_at_before_its_mel_is_made():
+    assert torch.equal(mel_of(tone(400), 16_000), log_mel(tone(400)))
+    with pytest.raises(ValueError, match="at 16000 hertz, got 44100"):
+        mel_of(tone(400), 44_100)
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        mel_of(tone(400) * math.nan, 16_000)
 
 
 def test_in_float64_and_under_autocast_it_is_the_same():
@@ -188,6 +213,22 @@ def test_griffin_lim_comes_nearer_to_the_mel_with_every_step_and_with_momentum(r
     assert errors[60, 0.99] < errors[60, 0.0]
 
 
+def test_the_momentum_is_that_of_librosa():
+    """librosa's update, t − α/(1 + α) · t_before, has the direction of the paper's t + α (t − t_before)."""
+    mel, alpha = log_mel(sweep()[:, :4096]), 0.99
+    generator = torch.Generator().manual_seed(3)
+    amplitudes = amplitudes_of(mel)
+    turns = torch.rand(amplitudes.shape, generator=torch.Generator().manual_seed(3))
+    angles, before = torch.polar(torch.ones_like(turns), 2 * math.pi * turns), 0
+    for _ in range(4):
+        rebuilt = _stft(_inverse_stft(amplitudes * angles, DEFAULT), DEFAULT)
+        angles = rebuilt - alpha / (1 + alpha) * before
+        angles, before = angles / angles.abs().clamp(min=1e-16), rebuilt
+    expected = _inverse_stft(amplitudes * angles, DEFAULT)[:, DEFAULT.padding : -DEFAULT.padding]
+    got = griffin_lim(mel, n_iterations=4, momentum=alpha, generator=generator)
+    torch.testing.assert_close(got, expected.clamp(-1, 1), atol=1e-3, rtol=0)
+
+
 def test_griffin_lim_makes_sound_as_long_and_nearly_as_loud(rebuilt):
     _, made = rebuilt
     assert made.shape == sweep().shape
@@ -208,8 +249,14 @@ def test_griffin_lim_repeats_with_its_generator():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: log_mel(noise(4096)[0]), r"mono sound \(B, T\) of floats, got torch.float32 \(4096,\).*audio\[None\]"),
+        (
+            lambda: log_mel(noise(4096)[0]),
+            r"mono sound \(B ≥ 1, T\) of floats, got torch.float32 \(4096,\).*audio\[None\]",
+        ),
         (lambda: log_mel(torch.zeros(1, 2, 4096)), "average the channels of stereo"),
+        (lambda: log_mel(torch.zeros(0, 4096)), r"B ≥ 1, T\) of floats, got torch.float32 \(0, 4096\)"),
+        (lambda: check_mel(torch.zeros(0, 80, 5)), r"B ≥ 1, 80, F ≥ 1\) of floats"),
+        (lambda: check_mel(torch.zeros(1, 80, 5), reader=torch.zeros(1).double()), r"float64 .* mel.to\('cpu'"),
         (lambda: log_mel(torch.zeros(1, 4096, dtype=torch.int16)), "got torch.int16"),
         (lambda: log_mel(noise(4000)), "multiple of the hop of 256 samples.*got 4000; cut it to 3840 or fill .* 4096"),
         (lambda: log_mel(noise(256)), "at least 512, got 256"),
@@ -218,7 +265,10 @@ def test_griffin_lim_repeats_with_its_generator():
         (lambda: check_audio(3 * noise(4096), 16_000), r"in \[-1, 1\], got a peak of 1.5"),
         (lambda: check_audio(noise(4096, 2) * torch.tensor([[1.0], [0]]), 16_000), "utterance 1 is silent"),
         (lambda: check_audio(torch.zeros(1, 2, 4096), 16_000), "stereo"),
-        (lambda: check_mel(torch.zeros(1, 64, 5)), r"a mel \(B, 80, F ≥ 1\) of floats, got torch.float32 \(1, 64, 5\)"),
+        (
+            lambda: check_mel(torch.zeros(1, 64, 5)),
+            r"a mel \(B ≥ 1, 80, F ≥ 1\) of floats, got torch.float32 \(1, 64, 5\)",
+        ),
         (lambda: check_mel(torch.full((1, 80, 5), -80.0)), r"natural-log amplitudes, -11.51 to .*, got -80.00 to"),
         (lambda: check_mel(torch.full((1, 80, 5), 30.0)), "got 30.00 to 30.00"),
         (lambda: check_mel(torch.full((1, 80, 5), math.nan)), "natural-log amplitudes"),

@@ -39,6 +39,11 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(1)
 
 
+def broken(network: WaveNet) -> WaveNet:
+    nn.init.constant_(network.head[1].bias, torch.nan)
+    return network
+
+
 def random_levels(batch: int = 2, length: int = 24, n_levels: int = 8) -> torch.Tensor:
     return torch.randint(n_levels, (batch, length), generator=generator())
 
@@ -280,6 +285,18 @@ def test_it_learns_what_its_label_says_and_draws_it():
         (lambda m: m.generate(24, random_mel() * 9, generator=generator()), "natural-log amplitudes"),
         (lambda m: m.generate(24, random_mel() * torch.nan, generator=generator()), "natural-log amplitudes"),
         (lambda m: m.generate(25, random_mel(), torch.zeros(2, 1).long(), generator=generator()), "F · 4 samples"),
+        (
+            lambda m: m.generate(24, random_mel().float(), generator=generator()),
+            "is torch.float64 .* the mel torch.float32",
+        ),
+        (
+            lambda m: m.log_likelihood(random_levels(), random_mel() * torch.nan, torch.zeros(2, 1).long()),
+            "mel holds NaN",
+        ),
+        (
+            lambda m: broken(m).generate(24, random_mel(), torch.zeros(2, 1).long(), generator=generator()),
+            "NaN or infin",
+        ),
         (lambda m: WaveNetConfig(kernel_size=1), "kernel_size must be at least 2, got 1"),
         (lambda m: WaveNetConfig(n_classes=(3, 0)), r"n_classes must be at least 1, got \(3, 0\)"),
         (lambda m: WaveNetConfig(gate_channels=7), "must be even, got 7"),

@@ -75,6 +75,22 @@ def test_a_pitch_is_heard_in_a_tone_with_overtones():
     assert (pitch_of(tones * (-3 * seconds).exp()) - asked).abs().max() < 0.1
 
 
+def test_the_pitch_of_a_pure_low_tone_that_dies_away_is_heard():
+    seconds, asked = torch.arange(16_000) / 16_000, torch.arange(48, 53)
+    frequency = 440 * 2 ** ((asked[:, None] - 69) / 12)
+    assert (pitch_of(torch.sin(2 * torch.pi * frequency * seconds) * (-6 * seconds).exp()) - asked).abs().max() < 0.1
+
+
+def test_sound_is_decoded_with_the_levels_of_the_network():
+    for levels in (64, 256):
+        network = NotesWaveNet.build(WaveNetConfig(**TINY, n_classes=(37, 8, 3), n_levels=levels))["model"]
+        with torch.no_grad():  # all probability on the loudest level
+            network.head[3].weight.zero_()
+            network.head[3].bias.copy_(torch.arange(levels) - levels + 1.0).mul_(50)
+        played = NotesWaveNet.play(network, labels_of(60, "piano", 80)[None], generator=torch.Generator())
+        assert played.min() > 0.9
+
+
 def test_the_pitch_of_most_recorded_notes_is_heard():
     # Not of all: an organ's stops sound octaves above the key, and a marimba's overtones are no multiples.
     test = [item for item in datasets.load("notes", "test") if item.instrument in ("piano", "violin", "flute")]
@@ -92,8 +108,10 @@ def test_notes_are_evaluated_and_written(tmp_path):
     assert (sound.shape, rate) == ((32_000,), 16_000)
     with pytest.raises(ValueError, match=r"a .wav, .flac or .ogg file, got 'notes.png'"):
         NotesWaveNet.sample(parts, tmp_path / "notes.png", n=1, generator=torch.Generator())
-    with pytest.raises(ValueError, match="20 is not in range"):
+    with pytest.raises(ValueError, match=r"as pitch one of 48, 49, .*, got 20"):
         labels_of(20, "piano", 80)
+    with pytest.raises(ValueError, match=r"as instrument one of piano, .*, got 'kazoo'"):
+        labels_of(60, "kazoo", 80)
 
 
 def test_speech_is_learned_from_stretches_with_their_mel_and_spoken_from_mels():

@@ -17,7 +17,7 @@ from aigc_lib.models.hifigan import (
     mel_loss,
 )
 from aigc_lib.training.recipe import Budget, Context
-from aigc_lib.training.recipes.parallel_vocoder import ParallelVocoder
+from aigc_lib.training.recipes.speech_vocoder import SpeechVocoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,25 +27,25 @@ class HiFiGANTraining:
     Args:
         learning_rate: of both AdamW, β = (0.8, 0.99) as in the paper.
         features_weight, mel_weight: λ of the two losses beside the adversarial one (section 2.4).
-        warm_up: steps, at most two thirds of all, that the generator learns from spectra alone, as Parallel WaveGAN
-            begins (arXiv:1910.11480, section 4.1): a discriminator has nothing to teach one that cannot hum yet, and a
-            step with discriminators takes five times as long (measured: 1.5 s and 0.3 s of a core for 8 half seconds).
+        warm_up: steps that the generator learns from spectra alone, as Parallel WaveGAN begins (arXiv:1910.11480): a
+            discriminator has nothing to teach one that cannot hum yet, and a step with discriminators takes five times
+            as long. It does not depend on how long the run will be, so that a longer one begins like a shorter one.
     """
 
     learning_rate: float = 5e-4
     features_weight: float = 2.0
     mel_weight: float = 45.0
-    warm_up: int = 5000
+    warm_up: int = 8000
 
 
-class SpeechHiFiGAN(ParallelVocoder):
+class SpeechHiFiGAN(SpeechVocoder):
     name = "hifigan-speech"
     config_class = HiFiGANConfig
     main_part = "generator"
     training: ClassVar[HiFiGANTraining] = HiFiGANTraining()
     budgets: ClassVar[dict[str, Budget]] = {
         "smoke": Budget(steps=4, batch_size=2, log_every=1, n_previews=1),
-        "laptop": Budget(steps=20, batch_size=8, log_every=2, checkpoint_every=200, n_previews=8),
+        "laptop": Budget(steps=20, batch_size=4, log_every=2, checkpoint_every=200, n_previews=8),
         "gpu": Budget(steps=200_000, batch_size=16, log_every=100, checkpoint_every=2_000, n_previews=8),
     }
 
@@ -61,16 +61,15 @@ class SpeechHiFiGAN(ParallelVocoder):
     def prepare(self, context: Context, total_steps: int) -> None:
         super().prepare(context, total_steps)
         self.parts["discriminator"] = Discriminator(self.config).to(context.device)
-        self.n_warm_up = min(self.how.warm_up, 2 * total_steps // 3)
         rate, betas = self.how.learning_rate, (0.8, 0.99)
         optimisers = {name: AdamW(part.parameters(), lr=rate, betas=betas) for name, part in self.parts.items()}
-        self.start(optimisers, total_steps)
+        self.start(optimisers)
         self.generate, self.judge = (context.compiled(self.parts[name]) for name in ("generator", "discriminator"))
 
     def step(self, real: Tensor, mel: Tensor) -> dict[str, Tensor]:
         with self.context.accelerator.autocast():
             fake = self.generate(mel)
-        adversarial = self._steps_done() >= self.n_warm_up
+        adversarial = self._steps_done() >= self.how.warm_up
         losses = self.discriminator_step(real, fake.detach()) if adversarial else {}
         return losses | self.generator_step(real, fake, adversarial=adversarial)
 

@@ -1,13 +1,10 @@
 """What all vocoders are trained on and judged by: stretches of speech, each with its log-mel spectrogram."""
 
-import math
-
 import torch
-from scipy.signal import resample_poly
 from torch import Tensor
 
 from aigc_lib import datasets
-from aigc_lib.datasets.speech import VOICE_RATE
+from aigc_lib.datasets.speech import spoken
 from aigc_lib.models.mel import MelConfig, check_audio, log_mel
 
 HOUR = 1_800  # sentences of the corpus, about two seconds each; spoken on first use in about a minute
@@ -100,13 +97,9 @@ def say(text: str, config: MelConfig = _MEL, *, seed: int = 0) -> Tensor:
         ValueError: there is nothing to say in the text.
         ModuleNotFoundError: hibari-tts is not installed.
     """
-    from hibari import Hibari
-
-    wave = Hibari()(text, seed=seed)  # the one voice inside the package, as in the corpus
-    if not len(wave):
+    if not any(letter.isalpha() for letter in text):
         raise ValueError(f"expected an English sentence, got {text!r}")
-    divisor = math.gcd(config.sample_rate, VOICE_RATE)
-    wave = resample_poly(wave, config.sample_rate // divisor, VOICE_RATE // divisor)
-    audio = torch.from_numpy(wave).float().clamp(-1, 1)[None, : len(wave) // config.hop_length * config.hop_length]
+    wave = spoken(text, config.sample_rate, seed=seed)
+    audio = wave[None, : len(wave) // config.hop_length * config.hop_length]
     check_audio(audio, config.sample_rate, config)
     return audio

@@ -9,19 +9,19 @@ from torch.optim import Adam
 
 from aigc_lib.models.waveglow import WaveGlow, WaveGlowConfig, bits_per_sample, dequantise
 from aigc_lib.training.recipe import Budget, Context
-from aigc_lib.training.recipes.parallel_vocoder import JUDGED, ParallelVocoder
+from aigc_lib.training.recipes.speech_vocoder import JUDGED, SpeechVocoder
 
-TEMPERATURE = 0.6  # of speaking, that of the paper (section 3): a little less than what was learned is heard as clearer
+TEMPERATURE = 0.6  # of speaking, for a prior of variance 1, as in the authors' program (the paper's prior has ½)
 
 
-class SpeechWaveGlow(ParallelVocoder):
+class SpeechWaveGlow(SpeechVocoder):
     name = "waveglow-speech"
     config_class = WaveGlowConfig
     main_part = "waveglow"
     learning_rate: ClassVar[float] = 1e-3
     budgets: ClassVar[dict[str, Budget]] = {
         "smoke": Budget(steps=4, batch_size=2, log_every=1, n_previews=1),
-        "laptop": Budget(steps=20, batch_size=8, log_every=2, checkpoint_every=200, n_previews=8),
+        "laptop": Budget(steps=20, batch_size=4, log_every=2, checkpoint_every=200, n_previews=8),
         "gpu": Budget(steps=200_000, batch_size=24, log_every=100, checkpoint_every=2_000, n_previews=8),
     }
 
@@ -32,7 +32,7 @@ class SpeechWaveGlow(ParallelVocoder):
     def prepare(self, context: Context, total_steps: int) -> None:
         super().prepare(context, total_steps)
         weights = self.parts["waveglow"].parameters()
-        self.start({"waveglow": Adam(weights, lr=self.learning_rate, betas=(0.9, 0.99))}, total_steps)
+        self.start({"waveglow": Adam(weights, lr=self.learning_rate, betas=(0.9, 0.99))})
         self.log_likelihood = context.compiled(self.parts["waveglow"].log_likelihood)
 
     def step(self, audio: Tensor, mel: Tensor) -> dict[str, Tensor]:
@@ -53,7 +53,7 @@ class SpeechWaveGlow(ParallelVocoder):
     @classmethod
     @torch.no_grad()
     def evaluate(cls, parts: dict[str, nn.Module], *, n: int, generator: torch.Generator) -> dict[str, float]:
-        """Bits per sample of whole test sentences, dequantised once, and what `ParallelVocoder` measures."""
+        """Bits per sample of whole test sentences, dequantised once, and what `SpeechVocoder` measures."""
         nats, count = 0.0, 0
         for audio, mel, _ in cls.sentences("test")[: min(n, JUDGED)]:
             x = dequantise(audio, torch.rand(audio.shape, generator=generator))

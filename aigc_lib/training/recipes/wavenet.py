@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from aigc_lib.models.wavenet import WaveNet, WaveNetConfig, mu_law_decode, mu_law_encode
 from aigc_lib.training.recipe import Budget, Context, Recipe
-from aigc_lib.training.recipes.parallel_vocoder import JUDGED, MEL, ParallelVocoder
+from aigc_lib.training.recipes.speech_vocoder import JUDGED, MEL, SpeechVocoder, averaging
 
 
 class WaveNetLearning(Recipe):
@@ -33,7 +33,7 @@ class WaveNetLearning(Recipe):
         """The optimiser and the average, once the parts are there."""
         model = self.parts["model"]
         self.optimisers = {"model": Adam(model.parameters(), lr=self.learning_rate)}
-        self.ema = AveragedModel(model, multi_avg_fn=_average)
+        self.ema = AveragedModel(model, multi_avg_fn=averaging(0.998))
         self.log_likelihood = self.context.compiled(model.log_likelihood)
 
     def step(self, audio: Tensor, condition: Tensor) -> dict[str, Tensor]:
@@ -55,13 +55,7 @@ class WaveNetLearning(Recipe):
         return nats / sum(audio.numel() for audio, _ in sounds) / math.log(2)
 
 
-@torch.no_grad()
-def _average(averaged: list[Tensor], current: list[Tensor], n: Tensor) -> None:
-    """Over about the last 500 steps; in the beginning over the last tenth of all, for early weights mislead."""
-    torch._foreach_lerp_(averaged, current, 1 - min(0.998, (1 + n.item()) / (10 + n.item())))
-
-
-class SpeechWaveNet(WaveNetLearning, ParallelVocoder):
+class SpeechWaveNet(WaveNetLearning, SpeechVocoder):
     """Stretches of half a second, each with its mel; judged as the vocoders that need no loop are."""
 
     name = "wavenet-speech"
@@ -82,11 +76,12 @@ class SpeechWaveNet(WaveNetLearning, ParallelVocoder):
 
     @staticmethod
     def speak(network: WaveNet, mel: Tensor, *, generator: torch.Generator) -> Tensor:
-        return mu_law_decode(network.generate(mel.shape[2] * MEL.hop_length, mel, generator=generator))
+        levels = network.generate(mel.shape[2] * MEL.hop_length, mel, generator=generator)
+        return mu_law_decode(levels, network.config.n_levels)
 
     @classmethod
     def evaluate(cls, parts: dict[str, nn.Module], *, n: int, generator: torch.Generator) -> dict[str, float]:
-        """Bits a sample of whole test sentences, and what `ParallelVocoder` measures."""
+        """Bits a sample of whole test sentences, and what `SpeechVocoder` measures."""
         sounds = [(audio, mel) for audio, mel, _ in cls.sentences("test")[: min(n, JUDGED)]]
         bits = cls.bits(parts["model"], sounds)
         return {"bits a sample": bits} | super().evaluate(parts, n=n, generator=generator)

@@ -1,6 +1,7 @@
-"""What the vocoders that speak in one pass have in common: their data, and how they are heard and judged."""
+"""What all vocoders have in common: their data, and how they are averaged, heard and judged."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +21,7 @@ MEL = MelConfig()
 JUDGED = 16  # held-out sentences at most that the evaluation speaks: recognising them takes its time
 
 
-class ParallelVocoder(Recipe):
+class SpeechVocoder(Recipe):
     """A recipe on segments of one voice; a subclass says what its networks are, how they learn and how they speak.
 
     The learning rate stays where it is once it has risen, and what speaks is an average over the training: a run can be
@@ -31,6 +32,7 @@ class ParallelVocoder(Recipe):
     samples_suffix = ".wav"
     n_samples: ClassVar[int] = 8192  # of a training segment: half a second
     n_sentences: ClassVar[int] = HOUR
+    rise: ClassVar[int] = 100  # steps until the learning rate is what it says
 
     @staticmethod
     @abstractmethod
@@ -40,21 +42,24 @@ class ParallelVocoder(Recipe):
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
         if (self.config.hop_length, self.config.n_mels) != (MEL.hop_length, MEL.n_mels):
-            raise ValueError(f"the corpus has {MEL.n_mels} bins and {MEL.hop_length} samples a frame: {MEL}")
+            raise ValueError(
+                f"the corpus has {MEL.n_mels} bins and {MEL.hop_length} samples a frame, "
+                f"got {self.config.n_mels} and {self.config.hop_length}"
+            )
 
     def prepare(self, context: Context, total_steps: int) -> None:
         self.context = context
         self.parts = {name: part.to(context.device) for name, part in self.build(self.config).items()}
-        self.ema = AveragedModel(self.parts[self.main_part], multi_avg_fn=_average)
+        self.ema = AveragedModel(self.parts[self.main_part], multi_avg_fn=averaging(0.999))
         self.segments = Segments("train", self.n_samples, MEL, n_sentences=self.n_sentences)
         self.shown = self.sentences("validation")[0]
 
-    def start(self, optimisers: dict[str, Optimizer], total_steps: int) -> None:
-        """Keep the optimisers; their learning rates rise for 100 steps, in a short run for a tenth of it."""
-        rise = max(min(100, total_steps // 10), 1)
+    def start(self, optimisers: dict[str, Optimizer]) -> None:
+        """Keep the optimisers; their learning rates rise for the first steps and stay there."""
         self.optimisers = optimisers
         self.schedulers = {
-            name: LambdaLR(optimiser, lambda step: min((step + 1) / rise, 1)) for name, optimiser in optimisers.items()
+            name: LambdaLR(optimiser, lambda step: min((step + 1) / self.rise, 1))
+            for name, optimiser in optimisers.items()
         }
 
     @property
@@ -104,6 +109,11 @@ class ParallelVocoder(Recipe):
         return [cls.speak(network, mel.to(place), generator=generator).cpu() for mel in mels]
 
 
-def _average(averaged: list[Tensor], current: list[Tensor], n: Tensor | int) -> None:
-    """Exponential average over about 1,000 steps, over a ninth of the steps while there are fewer."""
-    torch._foreach_lerp_(averaged, current, 1 - min(0.999, (1 + float(n)) / (10 + float(n))))
+def averaging(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+    """For `AveragedModel`: exponential, over about 1 / (1 − decay) steps, over a ninth of all while that is less."""
+
+    @torch.no_grad()
+    def average(averaged: list[Tensor], current: list[Tensor], n: Tensor | int) -> None:
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + float(n)) / (10 + float(n))))
+
+    return average
