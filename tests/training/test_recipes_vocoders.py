@@ -7,6 +7,7 @@ import pytest
 import soundfile
 import torch
 
+import aigc_lib
 from aigc_lib.models.hifigan import HiFiGANConfig
 from aigc_lib.models.waveglow import WaveGlowConfig
 from aigc_lib.training import checkpoints
@@ -143,3 +144,31 @@ def test_the_flow_is_judged_by_its_bits_and_by_ear(monkeypatch):
     assert metrics["STOI"] == 0.5
     assert metrics["bits a sample"] == pytest.approx(15 + 0.5 * math.log2(2 * math.pi), abs=0.1)
     assert asked == [(2, 2, [True, True])]
+
+
+# --- what is shipped -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sentence():
+    return SpeechWaveGlow.sentences("test")[0]
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+def test_the_shipped_flow_is_undone_after_its_training(sentence, dtype, bound):
+    network = aigc_lib.load("waveglow-speech").to(dtype)
+    audio, mel = (each.to(dtype) for each in sentence[:2])
+    with torch.no_grad():
+        z, _ = network(audio, mel)
+        assert (network.inverse(z, mel) - audio).abs().max() < bound
+
+
+@pytest.mark.parametrize("name", ["waveglow-speech", "hifigan-speech"])
+def test_the_shipped_networks_speak_in_chunks_as_in_one_piece(sentence, name):
+    network, mel = aigc_lib.load(name), sentence[1]
+    spoken = []
+    for chunk_frames in (20, 10_000):
+        noise = {"generator": torch.Generator().manual_seed(0)} if name == "waveglow-speech" else {}
+        spoken.append(network.generate(mel, chunk_frames=chunk_frames, **noise))
+    assert spoken[0].abs().max() > 0.05
+    torch.testing.assert_close(*spoken, atol=1e-5, rtol=0)
