@@ -166,8 +166,8 @@ def mel_filters(config: MelConfig) -> Tensor:
 
     Source: Slaney 1998, Auditory Toolbox (technical report 1998-010), as in librosa `filters.mel`.
     """
-    ends = _mel_of(torch.tensor([config.f_min, config.f_max], dtype=torch.float64))
-    corners = _hertz_of(torch.linspace(*ends.tolist(), config.n_mels + 2, dtype=torch.float64))
+    ends = _to_mel(torch.tensor([config.f_min, config.f_max], dtype=torch.float64))
+    corners = _to_hertz(torch.linspace(*ends.tolist(), config.n_mels + 2, dtype=torch.float64))
     bins = torch.arange(config.n_fft // 2 + 1, dtype=torch.float64)
     frequencies = bins * config.sample_rate / config.n_fft
     lower, centre, upper = (corners[i : i + config.n_mels, None] for i in range(3))
@@ -175,12 +175,12 @@ def mel_filters(config: MelConfig) -> Tensor:
     return torch.minimum(rising, falling).clamp(min=0) * 2 / (upper - lower)
 
 
-def _mel_of(hertz: Tensor) -> Tensor:
+def _to_mel(hertz: Tensor) -> Tensor:
     above = _BREAK / _LINEAR + (hertz.clamp(min=_BREAK) / _BREAK).log() / _OCTAVES
     return torch.where(hertz < _BREAK, hertz / _LINEAR, above)
 
 
-def _hertz_of(mel: Tensor) -> Tensor:
+def _to_hertz(mel: Tensor) -> Tensor:
     above = _BREAK * ((mel - _BREAK / _LINEAR) * _OCTAVES).exp()
     return torch.where(mel < _BREAK / _LINEAR, mel * _LINEAR, above)
 

@@ -7,7 +7,7 @@ from aigc_lib import datasets
 from aigc_lib.datasets.speech import spoken
 from aigc_lib.models.mel import MelConfig, check_audio, log_mel
 
-HOUR = 1_800  # sentences of the corpus, about two seconds each; spoken on first use in about a minute
+HOUR = 1_800  # sentences of the corpus, about two seconds each; spoken on first use, which takes minutes
 HELD_OUT = 200  # so many sentences hold enough to be judged by, and a larger corpus begins with the same
 SILENCE = 10 ** (-40 / 20)  # root mean square of a stretch; below it there is nothing to learn but the noise of zero
 _MEL = MelConfig()
