@@ -6,15 +6,14 @@ h264 in mp4 with yuv420p, the one format that all browsers show.
 
 import io
 import math
-from fractions import Fraction
 from html import escape
 
-import av
 import numpy as np
 import soundfile
 import torch
 from matplotlib.axes import Axes
 
+from aigc_lib.datasets.video_files import write_video
 from aigc_lib.teaching import figures
 
 _RATES = (4_000, 96_000)  # Hz; what browsers play
@@ -96,20 +95,8 @@ def video(frames: torch.Tensor, frame_rate: float, caption: str, alt: str) -> No
 
 def encode_video(frames: torch.Tensor, frame_rate: float) -> bytes:
     """The mp4 file that `video` shows. Arguments and errors as there."""
-    pixels = figures.enlarge(figures.to_pixels(frames))  # (F, H, W, 3)
-    if not 0 < frame_rate <= 120:
-        raise ValueError(f"frame_rate has to be above 0 and at most 120 frames a second, got {frame_rate}")
-    _, height, width, _ = pixels.shape
-    pixels = np.pad(pixels, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(frame_rate).limit_denominator(1001))
-        stream.height, stream.width = pixels.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "20", "preset": "medium"}
-        for picture in pixels:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
+    factor, buffer = figures.enlargement(*frames.shape[-2:]), io.BytesIO()
+    write_video(buffer, frames.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1), frame_rate)
     return buffer.getvalue()
 
 

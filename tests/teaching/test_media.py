@@ -124,8 +124,8 @@ def test_a_rate_that_is_no_integer_is_kept():
 @pytest.mark.parametrize(
     ("frames", "rate", "message"),
     [
-        (FRAMES[0], 12, "B, C, H, W"),
-        (FRAMES[:0], 12, "B ≥ 1"),
+        (FRAMES[0], 12, "1 or 3, H, W"),
+        (FRAMES[:0], 12, "F ≥ 1"),
         (FRAMES * 2, 12, r"\[-2, 2\]"),
         (FRAMES * math.nan, 12, "nan"),
         (FRAMES, 0, "frame_rate"),
