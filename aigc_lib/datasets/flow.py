@@ -44,9 +44,12 @@ class Layer:
 class MovingObjects(OnDemand[FlowItem]):
     """Emoji that move over a photograph that moves: every item is made when it is asked for, always the same."""
 
-    def __init__(self, split: str, *, resolution: int, n: int, seed: int):
+    def __init__(
+        self, split: str, *, resolution: int, n: int, seed: int, motion: float, n_objects: int, cutouts: float
+    ):
         super().__init__(n, self._pair, info=info("moving-objects"), split=split)
         self.resolution, self.seed = resolution, seed
+        self.motion, self.n_objects, self.cutouts = motion, n_objects, cutouts
 
     def _pair(self, index: int) -> FlowItem:
         generator = torch.Generator().manual_seed(stable_hash(self.info.name, self.seed, self.split, index) >> 1)
@@ -71,7 +74,7 @@ class MovingObjects(OnDemand[FlowItem]):
         return [np.asarray(Image.open(path).convert("RGBA")).transpose(2, 0, 1) for path in chosen]
 
     def _layers(self, generator: torch.Generator) -> list[Layer]:
-        size = self.resolution
+        size, motion = self.resolution, self.motion
 
         def uniform(low: float, high: float) -> float:
             return low + (high - low) * torch.rand((), generator=generator, dtype=torch.float64).item()
@@ -80,13 +83,13 @@ class MovingObjects(OnDemand[FlowItem]):
             return int(torch.randint(n, (), generator=generator))
 
         def anywhere(largest: float) -> tuple[float, float]:
-            return uniform(-largest, largest), uniform(-largest, largest)
+            return uniform(-largest * motion, largest * motion), uniform(-largest * motion, largest * motion)
 
         texture = self._backgrounds[pick(len(self._backgrounds))]
         height, width = texture.shape[-2:]
         middle = (size - 1) / 2
         # The frame's corner is 0.71 frames from its middle; 0.9 leaves room for the background's own motion.
-        margin = 0.9 * size
+        margin = (0.9 + (motion - 1) / 16) * size
         centre = uniform(margin, width - 1 - margin), uniform(margin, height - 1 - margin)
         layers = [
             Layer(
@@ -95,9 +98,13 @@ class MovingObjects(OnDemand[FlowItem]):
                 motion=_about(middle, middle, uniform(-0.05, 0.05), uniform(0.96, 1.04), anywhere(size / 16)),
             )
         ]
-        for _ in range(1 + pick(4)):
+        for _ in range(1 + pick(self.n_objects)):
             width = uniform(size / 5, size / 2)
             texture = _emoji_texture(self._objects[pick(len(self._objects))], width)
+            if self.cutouts and uniform(0, 1) < self.cutouts:
+                photograph, side = self._backgrounds[pick(len(self._backgrounds))], texture.shape[-1]
+                top, left = (pick(length - side) for length in photograph.shape[-2:])
+                texture = texture[3:] * photograph[:, top : top + side, left : left + side]
             x, y = uniform(0, size - 1), uniform(0, size - 1)
             half = (texture.shape[-1] - 1) / 2
             layers.append(
@@ -110,8 +117,17 @@ class MovingObjects(OnDemand[FlowItem]):
         return layers
 
 
-def moving_objects(split: str, resolution: int = 64, n: int | None = None, seed: int = 0) -> MovingObjects:
-    """Pairs with exact flow: one to four emoji move over a photograph that moves, each by an affine map.
+def moving_objects(
+    split: str,
+    resolution: int = 64,
+    n: int | None = None,
+    seed: int = 0,
+    *,
+    motion: float = 1.0,
+    n_objects: int = 4,
+    cutouts: float = 0.0,
+) -> MovingObjects:
+    """Pairs with exact flow: emoji move over a photograph that moves, each by an affine map.
 
     Photographs and emoji of one split are not used in another. Item i of a seed is the same whatever `n` is. Emoji move
     by up to an eighth of the frame in each direction, turn by up to 14 degrees and grow or shrink by up to 14 percent;
@@ -122,6 +138,9 @@ def moving_objects(split: str, resolution: int = 64, n: int | None = None, seed:
         resolution: height and width, 32 to 256.
         n: length of this split; None gives 2,000, 200 and 200.
         seed: another one gives other pairs.
+        motion: how far everything moves, as a multiple of the above; up to 3.
+        n_objects: from one to so many emoji.
+        cutouts: share of the emoji that are outlines only, filled with a piece of a photograph.
 
     Returns:
         A data set of `FlowItem`s whose frames are (3, resolution, resolution). Every pixel is either valid or occluded.
@@ -130,7 +149,18 @@ def moving_objects(split: str, resolution: int = 64, n: int | None = None, seed:
         raise ValueError(f"expected a resolution from 32 to 256, got {resolution}")
     if n is not None and n < 1:
         raise ValueError(f"expected n of at least 1, got {n}")
-    return MovingObjects(split, resolution=resolution, n=n or PAIRS[split], seed=seed)
+    if not 0 <= motion <= 3 or n_objects < 1 or not 0 <= cutouts <= 1:
+        given = f"got {motion}, {n_objects} and {cutouts}"
+        raise ValueError(f"expected motion from 0 to 3, n_objects of at least 1 and cutouts from 0 to 1, {given}")
+    return MovingObjects(
+        split,
+        resolution=resolution,
+        n=n or PAIRS[split],
+        seed=seed,
+        motion=motion,
+        n_objects=n_objects,
+        cutouts=cutouts,
+    )
 
 
 def compose(layers: list[Layer], size: int, *, key: str) -> FlowItem:

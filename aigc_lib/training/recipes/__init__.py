@@ -17,6 +17,7 @@ _WHERE = {
     "wavenet-speech": ("aigc_lib.training.recipes.wavenet", "SpeechWaveNet"),
     "waveglow-speech": ("aigc_lib.training.recipes.waveglow", "SpeechWaveGlow"),
     "hifigan-speech": ("aigc_lib.training.recipes.hifigan", "SpeechHiFiGAN"),
+    "flownet-objects": ("aigc_lib.training.recipes.flownet", "ObjectsFlowNet"),
     "classifier-digits": ("aigc_lib.training.recipes.classifier", "DigitsClassifier"),
 }
 
