@@ -4,6 +4,7 @@ Flow is in pixels, channel 0 right, channel 1 down, from the first frame to the 
 frame is at (x + flow[0], y + flow[1]) of the second.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -33,12 +34,30 @@ class Layer:
 
     def at(self, points: Tensor, *, moved: bool = False) -> Tensor:
         """(4, H, W) colour and opacity at (3, H, W) points of the first frame, or of the second if `moved`."""
-        matrix = self.to_texture @ torch.linalg.inv(self.motion) if moved else self.to_texture
+        matrix = self._from_second if moved else self.to_texture
         height, width = self.texture.shape[-2:]
         # Texture pixels to [-1, 1], as grid_sample wants them; outside it gives zero, that is: clear.
         to_grid = torch.tensor([[2 / (width - 1), 0, -1], [0, 2 / (height - 1), -1]], dtype=matrix.dtype)
         grid = torch.einsum("ij,jhw->hwi", to_grid @ matrix, points).float()
         return F.grid_sample(self.texture[None], grid[None], align_corners=True)[0]
+
+    def box(self, *, moved: bool) -> tuple[Tensor, Tensor]:
+        """Two corners (x, y) in the first frame, or in the second if `moved`, beyond which the layer is clear."""
+        height, width = self.texture.shape[-2:]
+        corners = torch.tensor([[-1, width, -1, width], [-1, -1, height, height], [1] * 4], dtype=torch.float64)
+        places = self._to_first @ corners
+        places = (self.motion @ places if moved else places)[:2]
+        return places.amin(dim=1), places.amax(dim=1)
+
+    @cached_property
+    def _from_second(self) -> Tensor:
+        """A point of the second frame -> where it lies in the texture."""
+        return self.to_texture @ torch.linalg.inv(self.motion)
+
+    @cached_property
+    def _to_first(self) -> Tensor:
+        """A point of the texture -> where it lies in the first frame."""
+        return torch.linalg.inv(self.to_texture)
 
 
 class MovingObjects(OnDemand[FlowItem]):
@@ -172,17 +191,21 @@ def compose(layers: list[Layer], size: int, *, key: str) -> FlowItem:
     owner = torch.zeros(size, size, dtype=torch.int64)
     for i, layer in enumerate(layers):
         for frame, moved in zip((0, 1), (False, True), strict=True):
-            colour = layer.at(points, moved=moved)
-            frames[frame] = colour[:3] + (1 - colour[3]) * frames[frame]
+            low, high = (corner.clamp(0, size).tolist() for corner in layer.box(moved=moved))
+            x, y = (slice(int(start), math.ceil(end)) for start, end in zip(low, high, strict=True))
+            colour = layer.at(points[:, y, x], moved=moved)
+            frames[frame][:, y, x] = colour[:3] + (1 - colour[3]) * frames[frame][:, y, x]
             if not moved:
-                owner[colour[3] > 0.5] = i
+                owner[y, x][colour[3] > 0.5] = i
 
     targets = torch.empty_like(points)  # (3, H, W): where each point went
     for i, layer in enumerate(layers):
         targets[:, owner == i] = layer.motion @ points[:, owner == i]
     hidden = ((targets[:2] < 0) | (targets[:2] > size - 1)).any(dim=0)
     for i, layer in enumerate(layers):
-        hidden |= (i > owner) & (layer.at(targets, moved=True)[3] > 0.5)
+        low, high = (corner[:, None, None] for corner in layer.box(moved=True))
+        below = (i > owner) & ((low < targets[:2]) & (targets[:2] < high)).all(dim=0)
+        hidden[below] |= layer.at(targets[:, below][:, None], moved=True)[3, 0] > 0.5
     return FlowItem(
         first=2 * frames[0] - 1,
         second=2 * frames[1] - 1,
