@@ -151,6 +151,15 @@ def _to_frames(pictures: list[np.ndarray]) -> Tensor:
     return from_bytes(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous())
 
 
+def enlarged(frames: Tensor, side: int = 256) -> Tensor:
+    """Small frames (..., H, W), every pixel repeated so often that the longer side comes close to `side`.
+
+    Shown small, a film of 32 pixels is a stamp, and h264 with its halved colours blurs it.
+    """
+    factor = max(1, side // max(frames.shape[-2:]))
+    return frames.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
+
+
 def write_video(
     target: Path | BinaryIO,
     frames: Tensor | Iterable[Tensor],

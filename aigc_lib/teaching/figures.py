@@ -190,13 +190,8 @@ def to_pixels(images: torch.Tensor) -> np.ndarray:
 
 def enlarge(pixels: np.ndarray) -> np.ndarray:
     """(B, H, W, 3), enlarged by the whole factor that brings the longer side up to 256 pixels, if there is one."""
-    factor = enlargement(*pixels.shape[1:3])
+    factor = max(1, _SHOWN_SIZE // max(pixels.shape[1:3]))
     return pixels.repeat(factor, axis=1).repeat(factor, axis=2)
-
-
-def enlargement(height: int, width: int) -> int:
-    """The factor of `enlarge`, at least 1."""
-    return max(1, _SHOWN_SIZE // max(height, width))
 
 
 def table(rows: Sequence[Sequence[Any]], header: Sequence[str], caption: str, measured: bool = False) -> None:

@@ -13,7 +13,7 @@ import soundfile
 import torch
 from matplotlib.axes import Axes
 
-from aigc_lib.datasets.video_files import write_video
+from aigc_lib.datasets.video_files import enlarged, write_video
 from aigc_lib.teaching import figures
 
 _RATES = (4_000, 96_000)  # Hz; what browsers play
@@ -95,8 +95,8 @@ def video(frames: torch.Tensor, frame_rate: float, caption: str, alt: str) -> No
 
 def encode_video(frames: torch.Tensor, frame_rate: float) -> bytes:
     """The mp4 file that `video` shows. Arguments and errors as there."""
-    factor, buffer = figures.enlargement(*frames.shape[-2:]), io.BytesIO()
-    write_video(buffer, frames.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1), frame_rate)
+    buffer = io.BytesIO()
+    write_video(buffer, enlarged(frames), frame_rate)
     return buffer.getvalue()
 
 
