@@ -18,6 +18,8 @@ _WHERE = {
     "waveglow-speech": ("aigc_lib.training.recipes.waveglow", "SpeechWaveGlow"),
     "hifigan-speech": ("aigc_lib.training.recipes.hifigan", "SpeechHiFiGAN"),
     "flownet-objects": ("aigc_lib.training.recipes.flownet", "ObjectsFlowNet"),
+    "stylegan-emoji": ("aigc_lib.training.recipes.stylegan", "EmojiStyleGAN"),
+    "stylegan-avatars": ("aigc_lib.training.recipes.stylegan", "AvatarsStyleGAN"),
     "classifier-digits": ("aigc_lib.training.recipes.classifier", "DigitsClassifier"),
 }
 

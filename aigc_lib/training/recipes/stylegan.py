@@ -1,0 +1,179 @@
+"""Training StyleGAN on few pictures: non-saturating loss, lazy R1 and path length, style mixing, augmentation."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+from torch.optim.swa_utils import AveragedModel
+
+from aigc_lib import datasets
+from aigc_lib.models.gan import discriminator_loss, generator_loss, r1_penalty
+from aigc_lib.models.stylegan import (
+    StyleDiscriminator,
+    StyleGANConfig,
+    StyleGenerator,
+    mix_styles,
+    path_length_penalty,
+)
+from aigc_lib.training.augmentation import AdaptiveProbability, Distortion, random_distortion
+from aigc_lib.training.previews import to_uint8
+from aigc_lib.training.recipe import Budget, Context
+from aigc_lib.training.recipes.gan import GANRecipe
+from aigc_lib.training.recipes.speech_vocoder import averaging
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleGANTraining:
+    """How the two players are trained.
+
+    Args:
+        learning_rate: of both Adam optimisers, β = (0, 0.99).
+        penalty_weight: γ of R1, (γ/2)·E‖∇a‖² on reals as the discriminator sees them.
+        path_weight: of the path length penalty.
+        penalty_every, path_every: they are taken every so many steps, as many times heavier (arXiv:1912.04958,
+            section 3.1).
+        mixing: probability that an image takes its fine layers' style from another draw.
+        ramp: images after which the probability of augmentation can have gone from 0 to 1.
+        ema_decay: of the averaged generator, a step.
+    """
+
+    learning_rate: float = 2.5e-3
+    penalty_weight: float = 0.1
+    penalty_every: int = 16
+    path_weight: float = 0.25
+    path_every: int = 16
+    mixing: float = 0.5
+    ramp: int = 100_000
+    ema_decay: float = 0.998
+
+
+class StyleGANRecipe(GANRecipe):
+    """As the GAN of chapter 3, judged by the same metrics; other networks, and another step."""
+
+    config_class = StyleGANConfig
+    training: ClassVar[StyleGANTraining] = StyleGANTraining()
+
+    @staticmethod
+    def build(config: StyleGANConfig) -> dict[str, nn.Module]:
+        """The generator: it is what is shipped. The discriminator is there in training alone."""
+        return {"generator": StyleGenerator(config)}
+
+    def prepare(self, context: Context, total_steps: int) -> None:
+        self.context = context
+        self.images = datasets.load(self.dataset, **self.data_options()).images
+        parts = self.build(self.config) | {"discriminator": StyleDiscriminator(self.config)}
+        # Convolutions of few channels are a fifth faster with the channels last.
+        parts = {name: part.to(context.device, memory_format=torch.channels_last) for name, part in parts.items()}
+        self.optimisers = {
+            name: Adam(part.parameters(), lr=self.how.learning_rate, betas=(0.0, 0.99)) for name, part in parts.items()
+        }
+        self.augmentation = AdaptiveProbability(ramp=self.how.ramp).to(context.device)
+        self.parts = {**parts, "augmentation": self.augmentation}
+        self.ema = AveragedModel(parts["generator"], multi_avg_fn=averaging(self.how.ema_decay))
+        self.generate = context.compiled(parts["generator"].synthesis)
+        self.judge = context.compiled(parts["discriminator"])
+
+    def step(self, real: Tensor) -> dict[str, Tensor]:
+        with self.context.accelerator.autocast():
+            fake = self.generate(self._styles(), self._noise()).float()
+        return self.discriminator_step(real, fake.detach()) | self.generator_step(fake)
+
+    def discriminator_step(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Teach D to tell reals from fakes, which arrive as mere pictures."""
+        context, how = self.context, self.how
+        real, fake = self._distorted(real), self._distorted(fake)
+        penalty = torch.zeros((), device=real.device)
+        if self._is_due("discriminator", how.penalty_every):
+            # Second derivatives: in float32, and not through torch.compile, which has none.
+            real.requires_grad_()
+            real_logits, fake_logits = self.parts["discriminator"](real), self.parts["discriminator"](fake)
+            penalty = r1_penalty(real_logits, real)
+        else:
+            with context.accelerator.autocast():
+                real_logits, fake_logits = self.judge(real).float(), self.judge(fake).float()
+        loss = discriminator_loss(real_logits, fake_logits, "non-saturating")
+        context.update(loss + penalty * how.penalty_every * how.penalty_weight / 2, self.optimisers["discriminator"])
+        signs = context.accelerator.reduce(real_logits.detach().sign().mean(), reduction="mean")
+        self.augmentation.update(signs, context.batch_size)
+        return {"discriminator": loss.detach(), "augmented": self.augmentation.probability.clone()}
+
+    def generator_step(self, fake: Tensor) -> dict[str, Tensor]:
+        """Teach G that its fakes be taken for real. Gradients flow through D; its optimiser does not move."""
+        context, how = self.context, self.how
+        generator, discriminator = self.parts["generator"], self.parts["discriminator"]
+        discriminator.requires_grad_(False)
+        with context.accelerator.autocast():
+            fake_logits = self.judge(self._distorted(fake)).float()
+        loss, penalty = generator_loss(fake_logits, "non-saturating"), torch.zeros((), device=fake.device)
+        if self._is_due("generator", how.path_every):
+            w = generator.mapping(context.noise(self.config.latent_dim))
+            images = generator.synthesis(w[:, None].expand(-1, self.config.n_styles, -1), self._noise())
+            path = path_length_penalty(images, w, generator.mean_path_length, generator=context.generator)
+            generator.mean_path_length.copy_(context.accelerator.reduce(path.mean_length, reduction="mean"))
+            penalty = path.penalty
+        context.update(loss + penalty * how.path_every * how.path_weight, self.optimisers["generator"])
+        discriminator.requires_grad_(True)
+        self.ema.update_parameters(generator)
+        return {"generator": loss.detach()}
+
+    def _is_due(self, player: str, every: int) -> bool:
+        # Adam counts its own steps, and the count is in its state: a resumed run keeps the rhythm.
+        states = self.optimisers[player].state.values()
+        return (int(next(iter(states))["step"]) if states else 0) % every == 0
+
+    def _styles(self) -> Tensor:
+        context, n_styles = self.context, self.config.n_styles
+        first, second = (self.parts["generator"].styles(context.noise(self.config.latent_dim)) for _ in range(2))
+        crossover = torch.randint(1, n_styles, (context.batch_size,), generator=context.generator)
+        mixed = torch.rand(context.batch_size, generator=context.generator) < self.how.mixing
+        crossover = torch.where(mixed, crossover, n_styles)
+        return mix_styles(first, second, context.share(crossover).to(context.device))
+
+    def _noise(self) -> list[Tensor]:
+        return [self.context.noise(1, size, size) for size in self.parts["generator"].synthesis.noise_sizes]
+
+    def _distorted(self, images: Tensor) -> Tensor:
+        context, c = self.context, self.config
+        probability = float(self.augmentation.probability)
+        if probability == 0:
+            return images
+        drawn = random_distortion(
+            context.batch_size, c.n_channels, c.resolution, probability, generator=context.generator
+        )
+        return Distortion(*map(context.share, drawn)).apply(images)
+
+    @torch.no_grad()
+    def preview(self) -> Tensor:
+        """16 images from noise that never changes, uint8."""
+        return to_uint8(self.ema.module.sample(16, generator=torch.Generator().manual_seed(0)))
+
+    def inference_parts(self) -> dict[str, nn.Module]:
+        generator = self.ema.module
+        generator.mapping.measure_mean(generator=torch.Generator().manual_seed(0))
+        return {"generator": generator}
+
+
+class EmojiStyleGAN(StyleGANRecipe):
+    name = "stylegan-emoji"
+    dataset = "emoji"
+    feature_network = "efficientnet-lite0"
+    budgets: ClassVar[dict[str, Budget]] = {
+        "smoke": Budget(steps=6, batch_size=8, log_every=2, n_previews=2),
+        "laptop": Budget(steps=40, batch_size=16, log_every=10, n_previews=8),
+        "gpu": Budget(steps=100_000, batch_size=64, log_every=100, checkpoint_every=2_000, n_previews=8),
+    }
+
+    @classmethod
+    def default_config(cls) -> StyleGANConfig:
+        return StyleGANConfig(resolution=32, width=32, discriminator_width=32, max_width=96)
+
+    @classmethod
+    def data_options(cls) -> dict[str, Any]:
+        return {"resolution": 32}
+
+
+class AvatarsStyleGAN(EmojiStyleGAN):
+    name = "stylegan-avatars"
+    dataset = "avatars"
