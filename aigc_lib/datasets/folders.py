@@ -4,14 +4,12 @@ The same items, splits and errors as everywhere else. Splits hang on the names o
 scenes), not on their number, so adding files moves none. Nothing is written into your folder.
 """
 
-import struct
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
-from torch import Tensor
 
 from aigc_lib.datasets.base import (
     SPLITS,
@@ -24,13 +22,12 @@ from aigc_lib.datasets.base import (
     from_bytes,
     split_of,
 )
+from aigc_lib.datasets.flow_files import FLO_UNKNOWN, read_flo
 from aigc_lib.datasets.pixels import area_resize, read_rgb
 from aigc_lib.datasets.sources import digest_of
 
 PICTURES = {".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".bmp", ".webp", ".tif", ".tiff"}
 RECORDINGS = {".wav", ".flac"}
-FLO_MAGIC = 202021.25  # "PIEH" when read as text
-FLO_UNKNOWN = 1e9  # Middlebury's mark for "nobody knows": anything larger
 
 
 def image_folder(
@@ -222,39 +219,6 @@ def _frames_of(flow: Path) -> tuple[Path, Path]:
 def _scene(flow: Path, root: Path) -> str:
     place = flow if flow.stem.endswith("_flow") else flow.parent
     return place.relative_to(root).as_posix()
-
-
-def read_flo(path: str | Path) -> Tensor:
-    """Optical flow from a Middlebury .flo file: (2, H, W) float32 in pixels, channel 0 right, channel 1 down.
-
-    Raises:
-        ValueError: the file does not begin with the format's mark, or is shorter or longer than its size says.
-    """
-    content = Path(path).read_bytes()
-    if len(content) < 12:
-        raise ValueError(f"{path} has {len(content)} bytes; a .flo file begins with 12 bytes of mark, width and height")
-    magic, width, height = struct.unpack("<fii", content[:12])
-    if magic != FLO_MAGIC:
-        raise ValueError(f"{path} begins with {magic}, not with {FLO_MAGIC}: it is not a .flo file")
-    if width < 1 or height < 1 or len(content) != 12 + 8 * width * height:
-        raise ValueError(
-            f"{path} says {width}×{height}, which needs {12 + 8 * width * height} bytes, but it has {len(content)}"
-        )
-    flow = np.frombuffer(content, dtype="<f4", offset=12).reshape(height, width, 2)
-    return torch.from_numpy(flow.transpose(2, 0, 1).astype(np.float32))
-
-
-def write_flo(path: str | Path, flow: Tensor) -> None:
-    """Write (2, H, W) flow as a Middlebury .flo file.
-
-    Raises:
-        ValueError: another shape.
-    """
-    if flow.ndim != 3 or flow.shape[0] != 2:
-        raise ValueError(f"expected flow of shape (2, H, W), got {tuple(flow.shape)}")
-    _, height, width = flow.shape
-    values = flow.detach().cpu().numpy().transpose(1, 2, 0).astype("<f4")
-    Path(path).write_bytes(struct.pack("<fii", FLO_MAGIC, width, height) + values.tobytes())
 
 
 def folder_digest(path: str | Path) -> str:

@@ -1,5 +1,6 @@
 """What the notebooks are made of: executed claims, figures, media, diagrams, exercises, interactive figures."""
 
+from aigc_lib.datasets.flow_files import flow_colors
 from aigc_lib.teaching.checks import (
     CheckFailed,
     check,
@@ -39,6 +40,7 @@ __all__ = [
     "explore",
     "figure",
     "film_strip",
+    "flow_colors",
     "graph",
     "hint",
     "image_grid",

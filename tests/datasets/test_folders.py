@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from aigc_lib.datasets.base import SPLITS, DataChangedError, Dataset
-from aigc_lib.datasets.folders import flow_folder, folder_digest, image_folder, read_flo, speech_folder, write_flo
+from aigc_lib.datasets.flow_files import write_flo
+from aigc_lib.datasets.folders import flow_folder, folder_digest, image_folder, speech_folder
 
 
 def every_split(loader, *arguments, **options):
@@ -158,42 +157,6 @@ def test_recordings_that_do_not_fit_are_named(tmp_path, last, options, error, me
     record(tmp_path, "last", **last)
     with pytest.raises(error, match=message):
         speech_folder(tmp_path, **options)
-
-
-@settings(max_examples=25)
-@given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 99))
-def test_flow_survives_its_file(tmp_path_factory, height, width, seed):
-    path = tmp_path_factory.mktemp("flo") / "a.flo"
-    flow = torch.randn(2, height, width, generator=torch.Generator().manual_seed(seed))
-    write_flo(path, flow)
-    assert torch.equal(read_flo(path), flow)
-
-
-def test_a_flo_file_has_the_bytes_that_middlebury_describes(tmp_path):
-    write_flo(tmp_path / "a.flo", torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]]))
-    content = (tmp_path / "a.flo").read_bytes()
-    assert content[:4] == b"PIEH"
-    assert np.frombuffer(content[4:12], dtype="<i4").tolist() == [2, 1]
-    assert np.frombuffer(content[12:], dtype="<f4").tolist() == [1, 3, 2, 4]  # right and down, point by point
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"short", "has 5 bytes"),
-        (b"HIEP" + bytes(16), "it is not a .flo file"),
-        (b"PIEH" + np.array([2, 2], dtype="<i4").tobytes() + bytes(8), "says 2×2, which needs 44 bytes, but it has 20"),
-    ],
-)
-def test_a_damaged_flo_file_is_refused(tmp_path, content, message):
-    (tmp_path / "bad.flo").write_bytes(content)
-    with pytest.raises(ValueError, match=message):
-        read_flo(tmp_path / "bad.flo")
-
-
-def test_only_flow_can_be_written(tmp_path):
-    with pytest.raises(ValueError, match=r"shape \(2, H, W\), got \(3, 4, 4\)"):
-        write_flo(tmp_path / "a.flo", torch.zeros(3, 4, 4))
 
 
 def chair(folder, name, *, size=(6, 4)):
