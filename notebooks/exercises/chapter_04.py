@@ -403,3 +403,85 @@ def temperature(answer) -> bool:
 )
 def reach(answer) -> bool:
     return _close(answer, 12 * 255 * 8)
+
+
+@exercise(
+    "4.8-first-step",
+    question="How far Adam's first step moves a weight in use, and by what share of its deviation: (eta, n, rate).",
+    hint="Adam moves each stored number by eta. The layer multiplies it by rate/√n; its deviation in use is 1/√n.",
+)
+def first_step(answer) -> bool:
+    cases = ((1e-3, 64, 1.0), (2e-3, 4608, 1.0), (2e-3, 512, 0.01))
+    for eta, n, rate in cases:
+        moved, share = (float(each) for each in answer(eta, n, rate))
+        if not (math.isclose(moved, eta * rate / math.sqrt(n), rel_tol=1e-3) and math.isclose(share, eta * rate)):
+            return False
+    return True
+
+
+@exercise(
+    "4.8-lazy-adam",
+    question="Learning rate, β₁ and β₂ when a penalty is taken in a step of its own after every k steps.",
+    hint="k + 1 steps have to go as far, and to forget as much, as k did.",
+)
+def lazy_adam(answer) -> bool:
+    for eta, beta1, beta2, k in ((2e-3, 0.0, 0.99, 16), (1e-3, 0.5, 0.999, 8)):
+        c = k / (k + 1)
+        expected = (c * eta, beta1**c, beta2**c)
+        if not all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(answer(eta, beta1, beta2, k), expected, strict=True)):
+            return False
+    return True
+
+
+@exercise(
+    "4.8-lengths",
+    question="Mean and variance of ‖Jᵀy‖², y ~ N(0, I), from J (pixels, styles).",
+    hint="(4.8-17). The sum of the σ² is the trace of JᵀJ; of which matrix is the sum of the σ⁴ the trace?",
+)
+def lengths(answer) -> bool:
+    for rows, columns in ((6, 3), (4, 4), (20, 2)):
+        J = torch.randn(rows, columns, generator=torch.Generator().manual_seed(rows), dtype=torch.float64)
+        sigma = torch.linalg.svdvals(J)
+        mean, variance = answer(J)
+        expected = sigma.square().sum().item(), 2 * sigma.pow(4).sum().item()
+        if not (_close(mean, expected[0], within=1e-6) and _close(variance, expected[1], within=1e-6)):
+            return False
+    return True
+
+
+@exercise(
+    "4.8-truncation",
+    question="Fréchet distance between Gaussians of one mean, covariances S and ψ²S. A function of psi and S.",
+    hint="S and ψ²S commute: what is the root of their product?",
+)
+def truncation_cost(answer) -> bool:
+    from aigc_lib.metrics.images import frechet_distance
+
+    A = torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    S, mean = A @ A.T, torch.zeros(3, dtype=torch.float64)
+    exact = {psi: frechet_distance(mean, S, mean, psi**2 * S) for psi in (0.5, 0.7, 1.0)}
+    return all(_close(answer(psi, S), distance, within=1e-4) for psi, distance in exact.items())
+
+
+@exercise(
+    "4.8-slerp",
+    question="slerp(z1, z2, t) of vectors (Z,): keeps the length, constant speed, also for z1 = z2.",
+    hint="The angle Ω comes from the scalar product. Where sin Ω is zero the formula divides by it.",
+)
+def spherical(answer) -> bool:
+    z1, z2 = torch.randn(2, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z1, z2 = z1 / z1.norm(), z2 / z2.norm()
+    path = torch.stack([answer(z1, z2, t / 8) for t in range(9)])
+    steps = path.diff(dim=0).norm(dim=1)
+    ends = max((path[0] - z1).abs().max(), (path[-1] - z2).abs().max()) < 1e-6
+    even = (path.norm(dim=1) - 1).abs().max() < 1e-6 and (steps - steps[0]).abs().max() < 1e-6
+    return bool(ends and even and (answer(z1, z1, 0.5) - z1).abs().max() < 1e-6)
+
+
+@exercise(
+    "4.8-weighted-sum",
+    question="The D that minimises L_G + κ L_D at p_g = p_data. A function of kappa.",
+    hint="Collect what stands before log D and before log(1 − D), then set the derivative to zero.",
+)
+def weighted_sum(answer) -> bool:
+    return all(_close(answer(kappa), (kappa + 1) / (2 * kappa + 1)) for kappa in (0.5, 1.0, 10.0))
