@@ -1,4 +1,4 @@
-"""How good generated images are: Fréchet distance, precision and recall, modes covered, memorisation.
+"""How good generated images are: Fréchet distance, precision and recall, modes covered, memorisation, path length.
 
 All of them compare *features* (N, D): rows from `features(network, images)`, or flattened pixels. A number means
 something only beside the network's name and the number of images. Everything is computed in float64 on the CPU.
@@ -7,14 +7,16 @@ References
     Heusel et al. 2017, arXiv:1706.08500 (Fréchet distance between feature distributions)
     Kynkäänniemi et al. 2019, arXiv:1904.06991 (improved precision and recall)
     Meehan et al. 2020, arXiv:2004.05675 (a test for data copying)
+    Karras et al. 2019, arXiv:1812.04948 (perceptual path length)
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from scipy.stats import mannwhitneyu
-from torch import Tensor
+from torch import Tensor, nn
 
 from aigc_lib.metrics.features import check_images, feature_network, features
 
@@ -30,6 +32,7 @@ __all__ = [
     "memorisation_test",
     "modes_covered",
     "moments",
+    "perceptual_path_length",
     "precision_recall",
 ]
 
@@ -306,3 +309,39 @@ def memorisation_test(
         z=float((u - n * m / 2) / (n * m * (n + m + 1) / 12) ** 0.5),
         p_value=float(p_value),
     )
+
+
+# --- perceptual path length ------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def perceptual_path_length(
+    render: Callable[[Tensor], Tensor],
+    first: Tensor,
+    second: Tensor,
+    *,
+    network: str | nn.Module,
+    between: Callable[[Tensor, Tensor, Tensor], Tensor] = torch.lerp,
+    step: float = 1e-3,
+    generator: torch.Generator,
+) -> Tensor:
+    """How fast images change along paths through the latent space, (N,): ‖φ(g(t + ε)) − φ(g(t))‖² / ε² at random t.
+
+    Karras et al. (2019, section 4.1) with the squared distance of features φ instead of LPIPS. As ε falls it tends to
+    ‖∂φ(g)/∂t‖²; the default is small enough for that and large enough for float32. Few paths hold much of the mean.
+
+    Args:
+        render: points (B, …) → images (B, C, H, W) in [-1, 1], always from the same noise.
+        first, second: (N, …), the ends of the paths.
+        network: as for `features`.
+        between: the point at t (N, 1, …) on the paths: `torch.lerp`, or `slerp` for points that are normal noise.
+        step: ε.
+
+    Raises:
+        ValueError: ends of different shapes.
+    """
+    if first.shape != second.shape or first.ndim < 2:
+        raise ValueError(f"expected ends of one shape (N, …), got {tuple(first.shape)} and {tuple(second.shape)}")
+    t = torch.rand(len(first), generator=generator).view(-1, *[1] * (first.ndim - 1)).to(first) * (1 - step)
+    here, there = (features(network, render(between(first, second, time)).clamp(-1, 1)) for time in (t, t + step))
+    return (there - here).square().sum(dim=1) / step**2

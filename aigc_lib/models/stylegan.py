@@ -22,33 +22,20 @@ from math import sqrt
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aigc_lib.models.gan import MinibatchStandardDeviation, PixelNorm
-from aigc_lib.models.stylegan_editing import latent_walk
+from aigc_lib.models.stylegan_editing import latent_walk as latent_walk
 from aigc_lib.models.stylegan_layers import (
     EqualConv2d,
     EqualLinear,
+    ResidualBlock,
     StyledConv,
     ToImage,
     activate,
     doubled,
-    modulated_conv2d,
 )
-
-__all__ = [
-    "MappingNetwork",
-    "PathLength",
-    "StyleDiscriminator",
-    "StyleGANConfig",
-    "StyleGenerator",
-    "SynthesisNetwork",
-    "latent_walk",
-    "mix_styles",
-    "modulated_conv2d",
-    "path_length_penalty",
-]
+from aigc_lib.models.stylegan_layers import modulated_conv2d as modulated_conv2d
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,19 +217,6 @@ def mix_styles(first: Tensor, second: Tensor, crossover: Tensor) -> Tensor:
 
 
 # --- discriminator ---------------------------------------------------------------------------------------------------
-
-
-class ResidualBlock(nn.Module):
-    """Halve the map: (1×1 path + two 3×3 convolutions) / √2, so that the variance stays."""
-
-    def __init__(self, n_in: int, n_out: int) -> None:
-        super().__init__()
-        self.first, self.second = EqualConv2d(n_in, n_in, 3), EqualConv2d(n_in, n_out, 3)
-        self.skip = EqualConv2d(n_in, n_out, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = activate(self.second(F.avg_pool2d(activate(self.first(x)), 2)))
-        return (self.skip(F.avg_pool2d(x, 2)) + y) / sqrt(2)  # (B, n_out, H/2, W/2)
 
 
 class StyleDiscriminator(nn.Module):

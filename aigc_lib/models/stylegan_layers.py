@@ -126,3 +126,16 @@ class ToImage(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         y = modulated_conv2d(x, self.weight * self.scale, self.affine(style), demodulate=False)
         return y + self.bias[:, None, None]
+
+
+class ResidualBlock(nn.Module):
+    """Halve the map: (1×1 path + two 3×3 convolutions) / √2, so that the variance stays."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.first, self.second = EqualConv2d(n_in, n_in, 3), EqualConv2d(n_in, n_out, 3)
+        self.skip = EqualConv2d(n_in, n_out, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = activate(self.second(F.avg_pool2d(activate(self.first(x)), 2)))
+        return (self.skip(F.avg_pool2d(x, 2)) + y) / sqrt(2)  # (B, n_out, H/2, W/2)

@@ -1,7 +1,6 @@
 """What all vocoders have in common: their data, and how they are averaged, heard and judged."""
 
 from abc import abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from aigc_lib.metrics.audio import speech_quality
 from aigc_lib.models.mel import MelConfig, log_mel
+from aigc_lib.training.averaging import averaging
 from aigc_lib.training.recipe import Context, Recipe
 from aigc_lib.training.recipes.vocoder import HELD_OUT, HOUR, Segments, utterances
 
@@ -107,13 +107,3 @@ class SpeechVocoder(Recipe):
         network = parts[cls.main_part]
         place = next(network.parameters()).device
         return [cls.speak(network, mel.to(place), generator=generator).cpu() for mel in mels]
-
-
-def averaging(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
-    """For `AveragedModel`: exponential, over about 1 / (1 − decay) steps, over a ninth of all while that is less."""
-
-    @torch.no_grad()
-    def average(averaged: list[Tensor], current: list[Tensor], n: Tensor | int) -> None:
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + float(n)) / (10 + float(n))))
-
-    return average

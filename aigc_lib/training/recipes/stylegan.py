@@ -9,6 +9,7 @@ from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel
 
 from aigc_lib import datasets
+from aigc_lib.metrics.images import perceptual_path_length
 from aigc_lib.models.gan import discriminator_loss, generator_loss, r1_penalty
 from aigc_lib.models.stylegan import (
     StyleDiscriminator,
@@ -18,10 +19,10 @@ from aigc_lib.models.stylegan import (
     path_length_penalty,
 )
 from aigc_lib.training.augmentation import AdaptiveProbability, Distortion, random_distortion
+from aigc_lib.training.averaging import averaging
 from aigc_lib.training.previews import to_uint8
 from aigc_lib.training.recipe import Budget, Context
 from aigc_lib.training.recipes.gan import GANRecipe
-from aigc_lib.training.recipes.speech_vocoder import averaging
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +149,18 @@ class StyleGANRecipe(GANRecipe):
     def preview(self) -> Tensor:
         """16 images from noise that never changes, uint8."""
         return to_uint8(self.ema.module.sample(16, generator=torch.Generator().manual_seed(0)))
+
+    @classmethod
+    def evaluate(cls, parts: dict[str, nn.Module], *, n: int, generator: torch.Generator) -> dict[str, float]:
+        """As `GANRecipe.evaluate`, and the mean perceptual path length in W of n / 4 paths."""
+        model = parts["generator"]
+        quality = super().evaluate(parts, n=n, generator=generator)
+        z = torch.randn(2, max(n // 4, 1), model.config.latent_dim, generator=generator)
+        first, second = (model.styles(each.to(model.synthesis.constant.device)) for each in z)
+        lengths = perceptual_path_length(
+            model.synthesis, first, second, network=cls.feature_network, generator=generator
+        )
+        return quality | {"perceptual path length in W": lengths.mean().item()}
 
     def inference_parts(self) -> dict[str, nn.Module]:
         generator = self.ema.module

@@ -9,8 +9,9 @@ from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel
 
 from aigc_lib.models.wavenet import WaveNet, WaveNetConfig, mu_law_decode, mu_law_encode
+from aigc_lib.training.averaging import averaging
 from aigc_lib.training.recipe import Budget, Context, Recipe
-from aigc_lib.training.recipes.speech_vocoder import JUDGED, MEL, SpeechVocoder, averaging
+from aigc_lib.training.recipes.speech_vocoder import JUDGED, MEL, SpeechVocoder
 
 
 class WaveNetLearning(Recipe):
