@@ -9,7 +9,10 @@ pixels, channel 0 right, channel 1 down: the point at p of the first frame is at
 
 Differs from the paper in
 - size: five halvings instead of six, and a thirtieth of the weights;
-- the correlation: of features at a quarter of the resolution instead of an eighth, which sees smaller things;
+- the correlation: of features at a quarter of the resolution instead of an eighth, which sees smaller things; and each
+  channel has mean 0 and variance 1 over both frames, without which everything resembles everything (Jonschkowski et
+  al. 2020, arXiv:2006.04902, section 4.2);
+- each level predicts what to add to the flow of the level before;
 - units: the flow of every level is in pixels of that level, so that going up one level doubles it;
 - inference: `estimate_flow` warps the second frame by what was found and looks again, as FlowNet 2.0 does with further
   networks (Ilg et al. 2017, arXiv:1612.01925, section 4); here it is the same network, trained for both.
@@ -180,10 +183,12 @@ class FlowNet(nn.Module):
         """What both frames look like at a quarter of the resolution, and how they differ."""
         if not self.config.correlation:
             return self.look(torch.cat([first, second], dim=1))
-        seen = self.look(torch.cat([first, second]))  # the same weights for both
-        a, b = seen.chunk(2)
-        likeness = correlation(a, b, radius=self.config.radius) / a.shape[1]
-        return torch.cat([self.redirect(a), self.compare(likeness)], dim=1)
+        seen = self.look(torch.cat([first, second])).unflatten(0, (2, -1))  # (2, B, C, H/4, W/4), the same weights
+        centred = seen - seen.mean(dim=(0, 3, 4), keepdim=True)
+        a, b = centred / (centred.square().mean(dim=(0, 3, 4), keepdim=True) + 1e-6).sqrt()
+        # As in attention: by √C, so that the likeness of what is not alike has variance 1.
+        likeness = correlation(a, b, radius=self.config.radius) / a.shape[1] ** 0.5
+        return torch.cat([self.redirect(seen[0]), self.compare(likeness)], dim=1)
 
 
 def _convolution(n_inputs: int, n_outputs: int, size: int, stride: int = 1) -> nn.Module:

@@ -54,7 +54,7 @@ class ObjectsFlowNet(Recipe):
         network = self.parts["flownet"]
         optimiser = Adam(network.parameters())
         self.optimisers = {"flownet": optimiser}
-        self.schedulers = {"flownet": OneCycleLR(optimiser, self.learning_rate, total_steps=max(total_steps, 2))}
+        self.schedulers = {"flownet": OneCycleLR(optimiser, self.learning_rate, max(total_steps, 2), pct_start=0.05)}
         self.ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.999))
         self.pyramid = context.compiled(network.pyramid)
 
