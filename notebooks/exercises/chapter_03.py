@@ -293,3 +293,32 @@ def waveglow_shapes(answer) -> bool:
 )
 def waveglow_energy(answer) -> bool:
     return all(math.isclose(answer(a), (1 - a) ** 2 + a**2, abs_tol=1e-6) for a in (0.0, 0.25, 0.5, 1.0))
+
+
+@exercise(
+    "3.4.2-layers",
+    question="Layers of a StyleGAN that take a style, at a resolution of R pixels (a power of two from 8 on).",
+    hint="How many sizes are there from 4 to R? One convolution at the first, two at each other one, one last picture.",
+)
+def style_layers(answer) -> bool:
+    return [answer(resolution) for resolution in (8, 32, 64, 1024)] == [4, 8, 10, 18]
+
+
+@exercise(
+    "3.4.2-upright",
+    question="The share of upright pictures before turning, from the share seen after it and the probability p.",
+    hint="(3.4.2a): what stays as it was, and a quarter of what is turned.",
+)
+def upright_share(answer) -> bool:
+    cases = ((1.0, 0.5), (0.4, 0.3), (0.25, 0.8))
+    return all(math.isclose(answer((1 - p) * q + p / 4, p), q, abs_tol=1e-6) for q, p in cases)
+
+
+@exercise(
+    "3.4.2-flicker",
+    question="Whiteness of even motion by `step` a frame, with independent noise of variance `noise` on every frame.",
+    hint="Mean squared change over one frame, over two: which part doubles, and which stays?",
+)
+def flicker(answer) -> bool:
+    cases = ((1.0, 0.0, 0.25), (1.0, 0.5, 0.4), (0.2, 3.0, 6.04 / 6.16))
+    return all(math.isclose(answer(step, noise), expected, abs_tol=1e-4) for step, noise, expected in cases)
