@@ -485,3 +485,91 @@ def spherical(answer) -> bool:
 )
 def weighted_sum(answer) -> bool:
     return all(_close(answer(kappa), (kappa + 1) / (2 * kappa + 1)) for kappa in (0.5, 1.0, 10.0))
+
+
+@exercise(
+    "4.7-normal-flow",
+    question="The shortest (u, v) with Ix·u + Iy·v + It = 0.",
+    hint="It lies along the gradient: put (u, v) = a·(Ix, Iy) into the equation and solve for a.",
+)
+def normal_flow(answer) -> bool:
+    for Ix, Iy, It in ((1.0, 0.0, -2.0), (3.0, 4.0, 10.0), (0.0, -0.5, 1.0)):
+        u, v = answer(Ix, Iy, It)
+        a = -It / (Ix**2 + Iy**2)
+        if not (_close(u, a * Ix) and _close(v, a * Iy)):
+            return False
+    return True
+
+
+@exercise(
+    "4.7-cost",
+    question="Multiplications of a correlation layer. A function of C, H, W, radius and stride.",
+    hint="How many displacements are there along one axis, zero and both signs counted? Every one is an inner product.",
+)
+def correlation_cost(answer) -> bool:
+    cases = ((256, 48, 64, 20, 2), (3, 5, 7, 4, 1), (1, 1, 1, 0, 1))
+    return all(_close(answer(c, h, w, r, s), c * h * w * (2 * r // s + 1) ** 2) for c, h, w, r, s in cases)
+
+
+@exercise(
+    "4.7-median",
+    question="One u for true values 0, 1 and 11 px: the minimiser of the sum of squares, and of the EPE.",
+    hint="Set the derivative to zero: once it is a sum of errors, once a sum of their signs.",
+)
+def three_opinions(answer) -> bool:
+    squares, lengths = answer
+    return _close(squares, 4) and _close(lengths, 1)
+
+
+def _turning(angle: float) -> torch.Tensor:
+    """Flow (1, 2, 24, 24) of a turn about the middle, in radians."""
+    row, column = torch.meshgrid(*[torch.arange(24, dtype=torch.float64) - 11.5] * 2, indexing="ij")
+    cosine, sine = math.cos(angle) - 1, math.sin(angle)
+    return torch.stack([cosine * column - sine * row, sine * column + cosine * row])[None]
+
+
+@exercise(
+    "4.7-chain",
+    question="The flow w13 of two fields w12 and w23, (1, 2, H, W) each.",
+    hint="The second field has to be read where the first one leads. `warp` reads any picture there, a field too.",
+)
+def chain(answer) -> bool:
+    inside = (..., slice(6, 18), slice(6, 18))
+    chained = answer(_turning(0.2), _turning(-0.35))
+    return bool((chained - _turning(-0.15))[inside].abs().max() < 1e-6)
+
+
+@exercise(
+    "4.7-return",
+    question="Distance (1, H, W) of each pixel from where it began, after going by `forward` and back by `backward`.",
+    hint="The way back starts where the way there ended: read `backward` there, add, and take the length.",
+)
+def there_and_back(answer) -> bool:
+    inside = (..., slice(6, 18), slice(6, 18))
+    for back, expected in ((-0.2, 0.0), (0.0, 0.2), (-0.3, -0.1)):
+        distance = answer(_turning(0.2), _turning(back))
+        truth = torch.linalg.vector_norm(_turning(expected), dim=1)
+        if distance.shape != truth.shape or (distance - truth)[inside].abs().max() > 1e-6:
+            return False
+    return True
+
+
+@exercise(
+    "4.7-photometric",
+    question="Mean of √(δ² + ε²), δ = first − second warped by the flow, over pixels whose target is in the frame.",
+    hint="Column plus u must lie between 0 and W − 1, row plus v between 0 and H − 1. Mean over those pixels only.",
+)
+def photometric(answer) -> bool:
+    from aigc_lib.models.warping import follow, warp
+
+    draw = torch.Generator().manual_seed(0)
+    second = torch.rand(1, 1, 12, 16, generator=draw, dtype=torch.float64)
+    planted = torch.tensor([3.0, -2.0], dtype=torch.float64).view(1, 2, 1, 1).expand(1, 2, 12, 16)
+    first = second.roll((2, -3), dims=(2, 3))
+    for flow in (planted, 0.5 * planted, 0 * planted, -planted):
+        x, y = follow(flow)[0]
+        seen = (x >= 0) & (x <= 15) & (y >= 0) & (y <= 11)
+        expected = ((first - warp(second, flow)).square() + 0.01).sqrt()[0, 0][seen].mean()
+        if not _close(float(answer(first, second, flow, 0.1)), expected.item()):
+            return False
+    return True
