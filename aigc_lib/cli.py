@@ -1,4 +1,4 @@
-"""The command `aigc`: train, sample, evaluate, data, course, gpu-check. It mirrors the library, which does the work.
+"""The command `aigc`: train, sample, evaluate, make, data, course, gpu-check. The library does the work.
 
     aigc train gan --profile laptop         python -m aigc_lib.cli …         torchrun … -m aigc_lib.cli train gan
 
@@ -64,6 +64,21 @@ def evaluate(arguments: argparse.Namespace) -> int:
         return 0
     metrics = training.evaluate(arguments.name, n=arguments.n, seed=arguments.seed, device=arguments.device)
     print(table([[metric, f"{value:.4g}"] for metric, value in metrics.items()]))
+    return 0
+
+
+def make_slow_motion(arguments: argparse.Namespace) -> int:
+    from aigc_lib.applications.slow_motion import slow_motion
+
+    options = {"factor": arguments.factor, "beyond": arguments.beyond, "device": arguments.device}
+    print(slow_motion(arguments.source, arguments.out, **options))
+    return 0
+
+
+def make_latent_film(arguments: argparse.Namespace) -> int:
+    from aigc_lib.applications.latent_film import latent_film
+
+    print(latent_film(arguments.out, seconds=arguments.seconds, seed=arguments.seed, device=arguments.device))
     return 0
 
 
@@ -150,9 +165,10 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = root.add_subparsers(required=True, metavar="command", title="commands")
 
-    seeded = argparse.ArgumentParser(add_help=False)
+    placed = argparse.ArgumentParser(add_help=False)
+    placed.add_argument("--device", default="auto", help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps")
+    seeded = argparse.ArgumentParser(add_help=False, parents=[placed])
     seeded.add_argument("--seed", type=int, default=0, help="of everything random (0)")
-    seeded.add_argument("--device", default="auto", help="auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps")
     profiled = argparse.ArgumentParser(add_help=False, parents=[seeded])
     profiled.add_argument("--profile", choices=PROFILES, default="laptop", help="the budget (laptop)")
 
@@ -176,6 +192,16 @@ def parser() -> argparse.ArgumentParser:
     made = command(commands, "evaluate", evaluate, "measure a trained model against held-out data", seeded)
     made.add_argument("name", help="of the checkpoint, such as gan-digits; gan means that; vocoders compares all three")
     made.add_argument("--n", type=positive, default=1000, help="samples to draw (1000)")
+
+    make = command(commands, "make", None, "films by trained networks").add_subparsers(required=True, metavar="command")
+    made = command(make, "slow-motion", make_slow_motion, "stretch a film with new frames between its frames", placed)
+    made.add_argument("source", type=Path, help="video file of constant frame rate")
+    made.add_argument("out", type=Path, help="file to write, .mp4")
+    made.add_argument("--factor", type=positive, default=4, help="how many times as long, up to 16 (4)")
+    made.add_argument("--beyond", type=int, default=0, help="frames to predict after the end (0)")
+    made = command(make, "latent-film", make_latent_film, "let StyleGAN walk in a circle, with music", seeded)
+    made.add_argument("out", type=Path, help="file to write, .mp4")
+    made.add_argument("--seconds", type=float, default=5.0, help="1 to 60 (5)")
 
     data = command(commands, "data", None, "the data sets").add_subparsers(required=True, metavar="command")
     for name, run, text in [

@@ -80,6 +80,23 @@ def test_evaluate_prints_a_metric_a_line(called, capsys):
     assert capsys.readouterr().out == "precision  0.76\nmodes      10\n"
 
 
+def test_make_passes_its_options_on_and_prints_the_file(monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(
+        "aigc_lib.applications.slow_motion.slow_motion", lambda *paths, **options: calls.append(options) or paths[1]
+    )
+    monkeypatch.setattr(
+        "aigc_lib.applications.latent_film.latent_film", lambda out, **options: calls.append(options) or out
+    )
+    assert aigc("make slow-motion in.avi out.mp4 --factor 8 --beyond 3 --device cpu") == 0
+    assert aigc("make latent-film loop.mp4 --seconds 2.5 --seed 3") == 0
+    assert calls == [
+        {"factor": 8, "beyond": 3, "device": "cpu"},
+        {"seconds": 2.5, "seed": 3, "device": "auto"},
+    ]
+    assert capsys.readouterr().out == "out.mp4\nloop.mp4\n"
+
+
 def test_data_list_shows_what_there_is_and_under_which_licence(capsys):
     assert aigc("data list digits") == 0
     header, row = capsys.readouterr().out.splitlines()
@@ -133,6 +150,7 @@ def test_gpu_check_ends_with_the_code_of_the_check(monkeypatch):
     [
         ("train nothing", "no recipe 'nothing'; there are gan-digits"),
         ("data check nothing", "unknown data set 'nothing'"),
+        ("make slow-motion no-such.mp4 out.mp4", "no video file at no-such.mp4"),
         ("data list nothing", "unknown data set 'nothing'"),
         ("course list --notebooks no-such-folder", "no chapters in no-such-folder"),
     ],

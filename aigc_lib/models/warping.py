@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+HIDDEN = 0.05  # trust in a point that the other frame does not show
 FIXED_POINT_STEPS = 4  # of finding where a moving point was: the error shrinks by t·‖∇flow‖ each time
 
 
@@ -96,10 +97,12 @@ def motion_until(flow: Tensor, t: float) -> Tensor:
 def brought_to(
     first: Tensor, second: Tensor, forward: Tensor, backward: Tensor, t: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Both frames, moved to time t, and how visible each point of that time is in each of them.
+    """Both frames, moved to time t, and how far each pixel of either can be trusted.
 
-    Each frame moves by its own flow. A point that only the first frame shows (the second hides it) counts as not
-    visible in the second, and the other way round.
+    Each frame moves by its own flow. Where both frames show a point, its way is known: it is there at time t, whatever
+    else is (1). A point that only one frame shows may be hidden at time t already, or still: it counts where there is
+    nothing better (`HIDDEN`). Where no point of the frame comes to, or only one from outside of it, the frame knows
+    nothing (0).
 
     Args:
         first, second: (B, C, H, W), the frames at times 0 and 1.
@@ -107,8 +110,8 @@ def brought_to(
         t: in [0, 1].
 
     Returns:
-        The first and the second frame moved, (B, C, H, W) each; visibility in the first and in the second frame,
-        (B, 1, H, W) each, in [0, 1].
+        The first and the second frame moved, (B, C, H, W) each; trust in the first and in the second, (B, 1, H, W)
+        each, in [0, 1].
 
     Raises:
         ValueError: t outside [0, 1], or shapes that do not go together.
@@ -119,18 +122,27 @@ def brought_to(
         shapes = ", ".join(str(tuple(each.shape)) for each in (first, second, forward, backward))
         raise ValueError(f"expected two frames of one shape and two flows of one shape, got {shapes}")
     to_first, to_second = motion_until(forward, t), motion_until(backward, 1 - t)
-    only_first = warp(occlusion(forward, backward)[:, None].to(first.dtype), to_first)
-    only_second = warp(occlusion(backward, forward)[:, None].to(first.dtype), to_second)
-    return warp(first, to_first), warp(second, to_second), 1 - only_second, 1 - only_first
+    trust = _trust(forward, backward, to_first, t), _trust(backward, forward, to_second, 1 - t)
+    return warp(first, to_first), warp(second, to_second), *trust
+
+
+def _trust(flow: Tensor, back: Tensor, found: Tensor, t: float) -> Tensor:
+    """(B, 1, H, W): see `brought_to`. `found` is `motion_until(flow, t)`, where the points of time t come from."""
+    missed = torch.linalg.vector_norm(found + t * warp(flow, found), dim=1, keepdim=True)  # pixels
+    x, y = follow(found).split(1, dim=1)
+    h, w = flow.shape[2:]
+    inside = (x >= 0) & (x <= w - 1) & (y >= 0) & (y <= h - 1)
+    hidden = warp(occlusion(flow, back)[:, None].to(flow.dtype), found)
+    return inside * (1 - missed).clamp(min=0) * (1 - (1 - HIDDEN) * hidden)
 
 
 def interpolate(first: Tensor, second: Tensor, forward: Tensor, backward: Tensor, t: float) -> Tensor:
-    """The frame at time t between two, by warping both and taking each point from where it is visible.
+    """The frame at time t between two, by warping both and taking each point from where it can be trusted.
 
-    Weights are (1 − t) · visibility in the first frame and t · visibility in the second, so that t = 0 gives the first
+    Weights are (1 − t) · trust in the first frame and t · trust in the second, so that t = 0 gives the first
     frame and t = 1 the second, bit for bit. Arguments and errors as in `brought_to`; returns (B, C, H, W).
     """
-    from_first, from_second, in_first, in_second = brought_to(first, second, forward, backward, t)
-    # A point that neither is said to show still needs a colour: then time alone decides.
-    weights = (1 - t) * (in_first + 1e-3), t * (in_second + 1e-3)
+    from_first, from_second, trust_first, trust_second = brought_to(first, second, forward, backward, t)
+    # A point that neither knows still needs a colour: then time alone decides.
+    weights = (1 - t) * (trust_first + 1e-3), t * (trust_second + 1e-3)
     return torch.lerp(from_second, from_first, (weights[0] / (weights[0] + weights[1])).expand_as(first))

@@ -1,0 +1,102 @@
+"""Frames in between, trained on the film: no repeated frames, what is learned, and that a run can be stopped."""
+
+import pytest
+import torch
+from torch import nn
+
+from aigc_lib.models.interpolation import InterpolationConfig
+from aigc_lib.training import checkpoints
+from aigc_lib.training.engine import run
+from aigc_lib.training.recipes import resolve
+from aigc_lib.training.recipes.interpolation import CROP, WINDOW, FilmInterpolation, film, held_out
+
+SMALL = InterpolationConfig(width=4)
+
+
+class NoMotion(nn.Module):
+    """An estimator of flow that sees none: what is learned then is not FlowNet's."""
+
+    def forward(self, first, second):
+        return first.new_zeros(len(first), 2, *first.shape[2:])
+
+
+class Small(FilmInterpolation):
+    flow = classmethod(lambda cls, device: NoMotion())
+
+
+def trained(steps, out=None):
+    torch.set_num_threads(1)
+    return run(Small(SMALL), profile="smoke", device="cpu", steps=steps, out=out, progress=False)
+
+
+def test_the_film_stands_still_once_a_second_and_those_frames_are_left_out():
+    lengths = {split: len(film(split)) for split in ("train", "validation", "test")}
+    assert lengths == {"train": 92, "validation": 17, "test": 18}  # repeated: 7, 32, 57, 82 and 107 of the film
+    frames = film("train")
+    change = (frames[1:] - frames[:-1]).abs().mean(dim=(1, 2, 3))
+    assert change.min() > 0.001
+    assert frames.shape[1:] == (3, 144, 256)
+
+
+def test_held_out_frames_lie_between_those_that_are_given_and_something_moves():
+    frames = film("test")
+    examples = list(held_out(1000))
+    assert {t for _, t in examples} == {0.25, 0.5, 0.75}
+    for (first, true, second, where), t in examples:
+        start, middle, end = (
+            (frames - each).abs().amax(dim=(1, 2, 3)).argmin().item() for each in (first, true, second)
+        )
+        assert middle - start == t * (end - start)
+        assert end - start in (2, 4)
+        assert where.float().mean() >= 0.01
+    assert len(list(held_out(5))) == 5
+
+
+def test_pieces_are_taken_where_something_happens_and_alike_from_all_three_frames():
+    recipe = trained(1).recipe
+    windows = torch.zeros(2, 3, 3, 144, 256)
+    windows[:, 2, :, 100:140, 200:250] = 1.0  # all that happens
+    windows[:, :, 1] -= 0.5  # colours can be told apart
+    for _ in range(5):
+        pieces = recipe.varied(windows)
+        assert pieces.shape == (2, 3, 3, CROP, CROP)
+        assert (pieces[:, 2] - pieces[:, 0]).mean(dim=(1, 2, 3)).gt(0.05).all()
+        assert torch.equal(pieces[:, 0], pieces[:, 1])
+
+
+def test_it_learns_to_be_better_than_warping_alone():
+    history = trained(30).history
+    gains = [line["error of warping alone"] - line["error"] for line in history]
+    assert sum(gains[-5:]) > sum(gains[:5])
+    assert abs(gains[0]) < 1e-3  # it starts as warping alone
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
+    for stop in (2, 4):
+        trained(stop, tmp_path / "parts")
+    trained(4, tmp_path / "whole")
+    parts, whole = (checkpoints.read(tmp_path / each / "last.safetensors")["states"] for each in ("parts", "whole"))
+    assert all(
+        torch.equal(parts["part synthesis"][key], whole["part synthesis"][key]) for key in whole["part synthesis"]
+    )
+
+
+def test_untrained_it_scores_as_warping_alone_and_averaging_is_measured_beside_it():
+    recipe = Small(SMALL)
+    generator = torch.Generator().manual_seed(0)
+    metrics = Small.evaluate(recipe.build(SMALL), n=3, generator=generator)
+    assert metrics["frames"] == 3
+    assert metrics["PSNR, synthesis"] == pytest.approx(metrics["PSNR, warping alone"], abs=1e-3)
+    # Without motion, warping is averaging.
+    assert metrics["PSNR, warping alone"] == pytest.approx(metrics["PSNR, averaging"], abs=1e-2)
+    assert 15 < metrics["PSNR, averaging"] < 35
+    assert 0.5 < metrics["SSIM, averaging"] < 1
+
+
+def test_it_is_found_by_its_name_and_windows_do_not_reach_beyond_the_film():
+    assert resolve("interpolation") is FilmInterpolation
+    recipe = trained(1).recipe
+    assert recipe.n_examples == 92 - WINDOW + 1
+    (windows,) = recipe.batch(torch.tensor([0, recipe.n_examples - 1]))
+    assert torch.equal(windows[1, -1], film("train")[-1])
+    assert set(recipe.inference_parts()) == {"synthesis"}
