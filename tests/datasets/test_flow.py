@@ -83,6 +83,26 @@ def test_frames_are_filled_and_in_range(pairs):
         assert pair.flow.abs().max() < 64 / 3
 
 
+def test_more_motion_more_objects_and_pieces_of_photographs_stay_true():
+    pairs = load("moving-objects", "train", resolution=96, n=8, motion=1.5, n_objects=8, cutouts=1.0)
+    true, zero = (np.mean([photometric_error(pair, k * pair.flow, pair.valid) for pair in pairs]) for k in (1, 0))
+    assert true < 0.05
+    assert zero > 4 * true
+    still = load("moving-objects", "train", resolution=96, n=8, motion=0.0)[0]
+    assert still.flow.abs().max() < 0.3 * pairs[0].flow.abs().max()  # turning and growing is left
+
+
+def test_a_layer_is_clear_beyond_its_box():
+    layer = square(10, 12, _about(14, 16, 0.3, 1.2, (3, -2)))
+    y, x = torch.meshgrid(torch.arange(40.0), torch.arange(40.0), indexing="ij")
+    points = torch.stack([x, y, torch.ones_like(x)]).double()
+    for moved in (False, True):
+        low, high = layer.box(moved=moved)
+        inside = ((points[:2] >= low[:, None, None]) & (points[:2] <= high[:, None, None])).all(dim=0)
+        assert (layer.at(points, moved=moved)[3][~inside] == 0).all()
+        assert inside.sum() < 300
+
+
 def square(x, y, motion, *, width=8, value=1.0):
     """A square of one grey with its upper left corner at (x, y), seen through a frame of clear pixels."""
     texture = torch.zeros(4, width + 2, width + 2)
@@ -168,6 +188,7 @@ def test_shrinking_scales_flow_with_the_width(motorcycle):
         ("motorcycle", "test", {"size": (1000, 741)}, "only shrinks"),
         ("moving-objects", "train", {"resolution": 16}, "32 to 256, got 16"),
         ("moving-objects", "train", {"n": 0}, "at least 1, got 0"),
+        ("moving-objects", "train", {"motion": 4.0}, "motion from 0 to 3"),
     ],
 )
 def test_wrong_options_are_named(name, split, options, message):
