@@ -20,6 +20,7 @@ from aigc_lib.metrics.images import (
     memorisation_test,
     modes_covered,
     moments,
+    perceptual_path_length,
     precision_recall,
 )
 from aigc_lib.models.classifier import augment
@@ -410,3 +411,43 @@ def test_fresh_digits_pass_the_memorisation_test_and_turned_copies_do_not(digits
     copies = memorisation_test(turned, train, held_out)
     assert copies.n_memorised > 20
     assert copies.z < -10
+
+
+# --- perceptual path length ------------------------------------------------------------------------------------------
+
+
+class Pixels(nn.Module):
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1)
+
+
+def test_path_length_of_a_linear_picture_is_the_squared_length_of_its_path():
+    a, ends = 0.05 * normal(12, 5, seed=1).float(), normal(2, 20, 5, seed=2).float()
+
+    def render(w: torch.Tensor) -> torch.Tensor:
+        return (w @ a.T).view(-1, 3, 2, 2)
+
+    found = perceptual_path_length(
+        render, *ends, network=Pixels(), step=0.1, generator=torch.Generator().manual_seed(0)
+    )
+    expected = ((ends[1] - ends[0]) @ a.T).square().sum(dim=1)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=0)
+
+
+def test_path_length_tends_to_the_squared_derivative_along_the_path():
+    first, second = normal(2, 1, 5, seed=2).float()
+    t = torch.rand(1, generator=torch.Generator().manual_seed(0)).item()
+
+    def render(w: torch.Tensor) -> torch.Tensor:
+        return w.sin().view(-1, 1, 1, 5)
+
+    speed = torch.func.jvp(lambda t: render(torch.lerp(first, second, t)), (torch.tensor(t),), (torch.tensor(1.0),))[1]
+    errors = []
+    for step in (1e-1, 1e-2, 1e-3):
+        draw = torch.Generator().manual_seed(0)
+        found = perceptual_path_length(render, first, second, network=Pixels(), step=step, generator=draw)
+        errors.append(abs(found.item() / speed.square().sum().item() - 1))
+    assert errors[1] < errors[0] / 5
+    assert errors[2] < 5e-3
+    with pytest.raises(ValueError, match=r"one shape \(N, …\), got \(1, 5\) and \(2, 5\)"):
+        perceptual_path_length(render, first, second.repeat(2, 1), network=Pixels(), generator=draw)

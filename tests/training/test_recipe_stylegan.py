@@ -1,0 +1,129 @@
+"""The StyleGAN recipes: who is updated when, what is taken lazily, what is shipped and how it is judged."""
+
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from aigc_lib.metrics import images as image_metrics
+from aigc_lib.models.stylegan import StyleGANConfig
+from aigc_lib.training import checkpoints
+from aigc_lib.training.engine import run
+from aigc_lib.training.recipes import gan, resolve
+from aigc_lib.training.recipes.stylegan import EmojiStyleGAN, StyleGANTraining
+
+SMALL = StyleGANConfig(resolution=32, latent_dim=8, width=2, discriminator_width=2, max_width=4, n_layers=2)
+
+
+def trained(steps: int = 2, out=None, **how) -> EmojiStyleGAN:
+    recipe = EmojiStyleGAN(SMALL, StyleGANTraining(**how))
+    return run(recipe, profile="smoke", device="cpu", steps=steps, out=out, progress=False).recipe
+
+
+def weights(recipe: EmojiStyleGAN, part: str) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in recipe.parts[part].parameters()]
+
+
+def equal(before: list[torch.Tensor], after: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_each_step_moves_one_player_and_leaves_the_other_bit_for_bit():
+    recipe = trained(penalty_every=1, path_every=1)
+    (real,) = recipe.batch(torch.arange(8))
+    fake = recipe.generate(recipe._styles(), recipe._noise())
+    before = {part: weights(recipe, part) for part in ("generator", "discriminator")}
+    recipe.discriminator_step(real, fake.detach())
+    assert equal(before["generator"], weights(recipe, "generator"))
+    assert not equal(before["discriminator"], weights(recipe, "discriminator"))
+    before = {part: weights(recipe, part) for part in ("generator", "discriminator")}
+    recipe.generator_step(fake)
+    assert equal(before["discriminator"], weights(recipe, "discriminator"))
+    assert all(p.requires_grad for p in recipe.parts["discriminator"].parameters())
+    moved = zip(before["generator"], weights(recipe, "generator"), strict=True)
+    assert not any(torch.equal(a, b) for a, b in moved)  # every parameter, noise strengths among them
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
+    how = {"penalty_every": 3, "path_every": 2, "ramp": 100, "mixing": 0.9}
+    for stop in (1, 4, 7):
+        trained(stop, tmp_path / "parts", **how)
+    trained(7, tmp_path / "whole", **how)
+    parts, whole = (checkpoints.read(tmp_path / each / "last.safetensors")["states"] for each in ("parts", "whole"))
+    for state in [each for each in whole if each.startswith("part ") or each == "ema"]:
+        assert all(torch.equal(parts[state][key], whole[state][key]) for key in whole[state]), state
+    assert whole["part augmentation"]["overfitting"] != 0
+    assert whole["part generator"]["mean_path_length"] > 0
+
+
+def test_penalties_are_taken_lazily_and_weigh_as_much():
+    recipe = trained(0)
+    due = []
+    is_due = recipe._is_due
+    recipe._is_due = lambda player, every: due.append((player, is_due(player, every))) or due[-1][1]
+    for _ in range(17):
+        recipe.step(*recipe.batch(torch.arange(8)))
+    for player in ("discriminator", "generator"):
+        assert [taken for name, taken in due if name == player] == [True] + [False] * 15 + [True]
+
+
+def test_styles_are_mixed_as_often_as_asked():
+    never, always = trained(0, mixing=0.0)._styles(), trained(0, mixing=1.0)._styles()
+    assert never.shape == (8, SMALL.n_styles, 8)
+    assert torch.equal(never, never[:, :1].expand_as(never))
+    assert (always[:, 0] != always[:, -1]).any(dim=1).all()
+    changes = (always[:, 1:] != always[:, :-1]).any(dim=2).sum(dim=1)
+    assert changes.tolist() == [1] * 8  # one crossover each
+
+
+def test_pictures_are_distorted_with_the_controllers_probability_and_differently_each_time():
+    recipe = trained(0)
+    (real,) = recipe.batch(torch.arange(8))
+    assert recipe._distorted(real) is real
+    recipe.augmentation.probability.fill_(0.8)
+    first, second = recipe._distorted(real), recipe._distorted(real)
+    assert first.shape == real.shape
+    assert not torch.equal(first, second)
+
+
+def test_the_average_of_the_generator_is_shipped_with_its_mean_style_and_nothing_else(tmp_path):
+    recipe = trained(3)
+    shipped = recipe.inference_parts()
+    assert list(shipped) == list(recipe.build(SMALL)) == ["generator"]
+    generator = shipped["generator"]
+    assert not equal([p.detach() for p in generator.parameters()], weights(recipe, "generator"))
+    w = generator.mapping(torch.randn(4000, 8, generator=torch.Generator().manual_seed(1)))
+    assert (w.mean(dim=0) - generator.mapping.mean_style).abs().max() < 0.1
+    state = {"parts": {"generator": generator.state_dict()}, "config": {}}
+    checkpoints.write(tmp_path / "shipped.safetensors", state)
+    kept = checkpoints.read(tmp_path / "shipped.safetensors")["parts"]["generator"]
+    fresh = recipe.build(SMALL)["generator"]
+    fresh.load_state_dict(kept)
+    samples = [each.sample(2, generator=torch.Generator().manual_seed(0)) for each in (fresh, generator)]
+    torch.testing.assert_close(*samples, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "limit"), [("stylegan-emoji", 1.4e6), ("stylegan-avatars", 1.0e6)])
+def test_what_will_be_shipped_is_small(name, limit):
+    recipe = resolve(name)
+    (generator,) = recipe.build(recipe.default_config()).values()
+    config = recipe.default_config()
+    previews = recipe.budgets["laptop"].n_previews * 16 * config.n_channels * config.resolution**2
+    in_half = 2 * sum(tensor.numel() for tensor in generator.state_dict().values())
+    assert in_half + previews + len(json.dumps(list(generator.state_dict()))) < limit
+
+
+def test_it_is_judged_as_the_gan_of_chapter_3_and_by_its_path_length(monkeypatch):
+    def coarse(network, images):
+        return F.adaptive_avg_pool2d(images, 2).flatten(1)
+
+    monkeypatch.setattr(gan, "features", coarse)
+    monkeypatch.setattr(image_metrics, "features", coarse)
+    torch.manual_seed(0)
+    parts = EmojiStyleGAN.build(SMALL)
+    found = EmojiStyleGAN.evaluate(parts, n=40, generator=torch.Generator().manual_seed(0))
+    same = gan.EmojiGAN.evaluate(parts, n=40, generator=torch.Generator().manual_seed(0))
+    assert found.pop("perceptual path length in W") > 0
+    assert found == same
+    assert len(same) == 6
