@@ -322,3 +322,52 @@ def upright_share(answer) -> bool:
 def flicker(answer) -> bool:
     cases = ((1.0, 0.0, 0.25), (1.0, 0.5, 0.4), (0.2, 3.0, 6.04 / 6.16))
     return all(math.isclose(answer(step, noise), expected, abs_tol=1e-4) for step, noise, expected in cases)
+
+
+@exercise(
+    "3.4.1-resize",
+    question="The motion in 741 × 501 of a pixel that moves by (−12, 1) in the same frames at 247 × 167.",
+    hint="How many pixels of the full frame does one of the small frame cover, along each axis?",
+)
+def resized_motion(answer) -> bool:
+    return all(math.isclose(got, wanted, abs_tol=1e-6) for got, wanted in zip(answer, (-36, 3), strict=True))
+
+
+@exercise(
+    "3.4.1-levels",
+    question="Sizes, each half of the one before, until 60 pixels have become at most 2. The full size counts.",
+    hint="Halve 60 again and again, and count the sizes, not the halvings.",
+)
+def pyramid_levels(answer) -> bool:
+    return answer == 6
+
+
+@exercise(
+    "3.4.1-window",
+    question="(u, v) by least squares from gradients (N, 2) and changes (N,), or None if the window cannot tell.",
+    hint="Eigenvalues of the 2 × 2 matrix AᵀA first; `torch.linalg.eigvalsh` sorts them. Mind the sign of the changes.",
+)
+def least_squares_window(answer) -> bool:
+    draw = torch.Generator().manual_seed(6)
+    corner = torch.randn(49, 2, generator=draw, dtype=torch.float64)
+    edge = corner[:, :1] * torch.tensor([[3.0, 4.0]], dtype=torch.float64)
+    motion = torch.tensor([0.4, -0.7], dtype=torch.float64)
+    noise = 0.1 * torch.randn(49, generator=draw, dtype=torch.float64)
+    if answer(edge, -edge @ motion, 0.01) is not None or answer(corner, -corner @ motion, 1e6) is not None:
+        return False
+    changes = noise - corner @ motion
+    got, wanted = answer(corner, changes, 0.01), torch.linalg.lstsq(corner, -changes[:, None]).solution.flatten()
+    return all(math.isclose(float(a), float(b), abs_tol=1e-6) for a, b in zip(got, wanted, strict=True))
+
+
+@exercise(
+    "3.4.1-smooth",
+    question="The one motion (u, v) of the whole picture that Horn–Schunck tends to as α grows without limit.",
+    hint="Any difference between neighbours gets too dear, so all flows are equal. What does the first sum want then?",
+)
+def smoothest(answer) -> bool:
+    draw = torch.Generator().manual_seed(7)
+    dx, dy, dt = torch.randn(3, 8, 9, generator=draw, dtype=torch.float64)
+    slope = torch.stack([dx, dy]).flatten(1)
+    wanted = torch.linalg.solve(slope @ slope.T, -slope @ dt.flatten())
+    return all(math.isclose(float(a), float(b), abs_tol=1e-6) for a, b in zip(answer(dx, dy, dt), wanted, strict=True))
