@@ -428,7 +428,9 @@ def lazy_adam(answer) -> bool:
     for eta, beta1, beta2, k in ((2e-3, 0.0, 0.99, 16), (1e-3, 0.5, 0.999, 8)):
         c = k / (k + 1)
         expected = (c * eta, beta1**c, beta2**c)
-        if not all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(answer(eta, beta1, beta2, k), expected, strict=True)):
+        if not all(
+            math.isclose(a, b, rel_tol=1e-6) for a, b in zip(answer(eta, beta1, beta2, k), expected, strict=True)
+        ):
             return False
     return True
 
