@@ -127,3 +127,61 @@ def purified_direction(answer) -> bool:
     d, other = torch.randn(2, 6, generator=torch.Generator().manual_seed(2))
     expected = d - (d @ other) / (other @ other) * other
     return all(torch.allclose(answer(d, s * other), expected, atol=1e-5) for s in (1.0, 3.0, -0.5))
+
+
+@exercise(
+    "5.2.4-futures",
+    question="lowest_error(flows (N, 2)): the least mean squared error of a network that sees the first frame alone.",
+    hint="It has to give one answer for all N. Which answer minimises the sum of squares, and what remains then? "
+    "The squared error of a vector is the sum over its two components.",
+)
+def lowest_error(answer) -> bool:
+    flows = 5 * torch.randn(7, 2, generator=torch.Generator().manual_seed(3)) + torch.tensor([4.0, -2.0])
+    opposite = torch.tensor([[5.0, -3.0], [-5.0, 3.0]])
+    return all(
+        math.isclose(float(answer(some)), (some - some.mean(dim=0)).square().sum(dim=1).mean().item(), rel_tol=1e-4)
+        for some in (flows, opposite)
+    ) and math.isclose(float(answer(flows[:1])), 0, abs_tol=1e-4)
+
+
+@exercise(
+    "5.2.4-ahead",
+    question="ahead(before, last, k): how far a point goes in the next k steps, its acceleration being constant.",
+    hint="Each step differs from the one before by the same vector. Add up k steps; the extra parts are 1 + 2 + … + k.",
+)
+def ahead(answer) -> bool:
+    start, speed, pull = (torch.tensor(pair) for pair in ((3.0, 40.0), (2.0, -7.0), (0.5, 1.5)))
+    at = [start + speed * t + pull * t**2 / 2 for t in range(8)]
+    before, last = at[1] - at[0], at[2] - at[1]
+    return all(torch.allclose(answer(before, last, k), at[2 + k] - at[2], atol=1e-4) for k in (1, 2, 5))
+
+
+@exercise(
+    "5.3.4-chained",
+    question="chained(first, second): the flow from frame 1 to 3 from the flows 1 → 2 and 2 → 3, both (B, 2, H, W).",
+    hint="A point has left its place when the second flow takes hold of it. Where has that flow to be read?",
+)
+def chained(answer) -> bool:
+    y, x = torch.meshgrid(*[torch.arange(24.0) - 11.5] * 2, indexing="ij")
+    points = torch.stack([x, y])
+
+    def turned(angle: float) -> torch.Tensor:
+        matrix = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        return (torch.einsum("ij,jhw->ihw", matrix, points) - points)[None]
+
+    inner = slice(5, -5)  # no point comes from outside of the picture
+    got = answer(turned(0.2), turned(0.3))
+    return torch.allclose(got[..., inner, inner], turned(0.5)[..., inner, inner], atol=1e-3)
+
+
+@exercise(
+    "5.3.4-shares",
+    question="shares(errors (N, 2)): the largest error's share of the gradients' lengths, squared and end-point error.",
+    hint="The gradient of ‖e‖² is 2e; that of ‖e‖ is e/‖e‖, whatever the length of e.",
+)
+def shares(answer) -> bool:
+    errors = torch.randn(50, 2, generator=torch.Generator().manual_seed(4))
+    errors[7] = torch.tensor([60.0, -80.0])
+    squared, end_point = answer(errors)
+    expected = 100 / errors.norm(dim=1).sum().item()
+    return math.isclose(float(squared), expected, rel_tol=1e-3) and math.isclose(float(end_point), 1 / 50, rel_tol=1e-3)
