@@ -263,7 +263,7 @@ def _check_labels(labels: Tensor | None, n: int, n_classes: int) -> None:
 
 
 class PathLength(NamedTuple):
-    """The penalty, and the mean length that it and the next one steer to."""
+    """The penalty, and the mean length that the next one steers to."""
 
     penalty: Tensor
     mean_length: Tensor
@@ -280,7 +280,8 @@ def path_length_penalty(
     Args:
         images: (B, C, H, W), computed from `styles` with gradients on.
         styles: (B, Z), or (B, L, Z).
-        mean_length: (), a so far; follows the mean length by a hundredth a call.
+        mean_length: (), a; 0 before the first call, which takes the batch's own mean. The one that is returned follows
+            the mean length by a hundredth.
 
     Raises:
         ValueError: `styles` needs no gradient.
@@ -291,5 +292,6 @@ def path_length_penalty(
     y = torch.randn(images.shape, generator=generator, device=place).to(images) / sqrt(images[0, 0].numel())
     (slope,) = torch.autograd.grad((images * y).sum(), styles, create_graph=True)
     lengths = slope.flatten(1).norm(dim=1)  # (B,)
-    mean_length = torch.lerp(mean_length, lengths.detach().mean(), 0.01)
-    return PathLength((lengths - mean_length).square().mean(), mean_length)
+    found = lengths.detach().mean()
+    a = torch.where(mean_length > 0, mean_length, found)
+    return PathLength((lengths - a).square().mean(), torch.lerp(a, found, 0.01))

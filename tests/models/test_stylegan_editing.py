@@ -40,16 +40,16 @@ def test_slerp_walks_a_great_circle_at_constant_speed(t, seed):
 @pytest.mark.parametrize("space", ["w", "z"])
 def test_a_walk_is_a_closed_film_without_jumps(space):
     generator = small_generator()
-    film = latent_walk(generator, 48, space=space, generator=rng(1))
-    assert film.shape == (48, 3, 16, 16)
-    assert torch.equal(latent_walk(generator, 48, space=space, generator=rng(1)), film)
+    film = latent_walk(generator, 120, space=space, generator=rng(1))
+    assert film.shape == (120, 3, 16, 16)
+    assert torch.equal(latent_walk(generator, 120, space=space, generator=rng(1)), film)
     steps = (film.roll(-1, dims=0) - film).square().mean(dim=(1, 2, 3)).sqrt()  # the last one leads back to the first
-    stills = generator.sample(48, generator=rng(2))
+    stills = generator.sample(60, generator=rng(2))
     jumps = (stills.roll(-1, dims=0) - stills).square().mean(dim=(1, 2, 3)).sqrt()
     assert steps.max() < jumps.mean() / 2
     assert steps[-1] < 3 * steps.median()
-    # twice the frames: every other one is the same, only in between there is more
-    torch.testing.assert_close(latent_walk(generator, 96, space=space, generator=rng(1))[::2], film, atol=1e-4, rtol=0)
+    # half the frames: the same film, seen less often
+    torch.testing.assert_close(latent_walk(generator, 60, space=space, generator=rng(1)), film[::2], atol=1e-4, rtol=0)
 
 
 def test_a_walk_in_w_passes_its_keys_without_a_corner():
@@ -61,9 +61,9 @@ def test_a_walk_in_w_passes_its_keys_without_a_corner():
     film = latent_walk(generator, 400, n_keys=4, generator=rng(1))
     torch.testing.assert_close(film[::100], expected, atol=1e-4, rtol=0)
     speed = film.roll(-1, dims=0) - film
-    bend = (speed - speed.roll(1, dims=0)).square().sum(dim=(1, 2, 3)).sqrt()
-    assert bend[::100].max() < 2 * bend.max()  # at keys no more than elsewhere
-    assert bend.max() < 0.1 * speed.square().sum(dim=(1, 2, 3)).sqrt().max()
+    bend = speed - speed.roll(1, dims=0)
+    lengths = [each[::100].flatten(1).norm(dim=1) for each in (bend, speed)]
+    assert (lengths[0] < 0.5 * lengths[1]).all()  # straight lines between keys would turn by more than their speed
 
 
 def test_a_walk_with_classes_keeps_one_and_truncation_zero_stands_still():

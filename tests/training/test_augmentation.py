@@ -30,7 +30,7 @@ def test_places_are_mirrors_turns_and_shifts_of_torch():
     image = IMAGES[:1]
     for matrix, expected in (
         ([[-1.0, 0, 0], [0, 1, 0]], image.flip(3)),
-        ([[0.0, -1, 0], [1, 0, 0]], torch.rot90(image, -1, (2, 3))),
+        ([[0.0, -1, 0], [1, 0, 0]], torch.rot90(image, 1, (2, 3))),
         ([[-1.0, 0, 0], [0, -1, 0]], torch.rot90(image, 2, (2, 3))),
     ):
         torch.testing.assert_close(geometry(matrix).apply(image), expected, atol=1e-5, rtol=0)
