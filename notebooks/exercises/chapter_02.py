@@ -94,8 +94,8 @@ def price_of_exploring(answer: float) -> bool:
 
 @exercise(
     "2.5-missing-nats",
-    question="missing(stay, n_modes, n_frames): what independent frames miss of a film that jumps with chance 1 − stay.",
-    hint="(2.14) with another chain: the next mode is the present one with probability `stay`, and otherwise any of the "
+    question="missing(stay, n_modes, n_frames): the nats that independent frames miss of a film that jumps at times.",
+    hint="(2.14) with another chain: the next mode is the present one with probability `stay`, otherwise any of the "
     "others alike. What is the entropy of the next mode, and what is it when the present one is known?",
 )
 def missing_nats(answer: Callable) -> bool:

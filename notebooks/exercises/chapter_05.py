@@ -163,15 +163,12 @@ def ahead(answer) -> bool:
 )
 def chained(answer) -> bool:
     y, x = torch.meshgrid(*[torch.arange(24.0) - 11.5] * 2, indexing="ij")
-    points = torch.stack([x, y])
-
-    def turned(angle: float) -> torch.Tensor:
-        matrix = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        return (torch.einsum("ij,jhw->ihw", matrix, points) - points)[None]
-
-    inner = slice(5, -5)  # no point comes from outside of the picture
-    got = answer(turned(0.2), turned(0.3))
-    return torch.allclose(got[..., inner, inner], turned(0.5)[..., inner, inner], atol=1e-3)
+    points, shift = torch.stack([x, y]), torch.tensor([2.0, 1.0]).view(2, 1, 1)
+    turn = torch.tensor([[math.cos(0.3), -math.sin(0.3)], [math.sin(0.3), math.cos(0.3)]])
+    turned, turned_later = (torch.einsum("ij,jhw->ihw", turn, where) for where in (points, points + shift))
+    got = answer(shift.expand_as(points)[None].clone(), (turned - points)[None])  # first a shift, then a turn
+    inner = (..., slice(5, -5), slice(5, -5))  # no point comes from outside of the picture
+    return torch.allclose(got[inner], (turned_later - points)[None][inner], atol=1e-3)
 
 
 @exercise(
