@@ -56,8 +56,8 @@ def _flow(first: np.ndarray, second: np.ndarray, method: str) -> np.ndarray:
     frames = [np.rint(255 * frame).astype(np.uint8) for frame in (first, second)]
     if method == "dis":
         flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*frames, None)
-    else:  # pyramid of halves, 3 levels, windows of 15, 3 iterations, polynomials over 5 pixels
-        flow = cv2.calcOpticalFlowFarneback(*frames, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+    else:  # 5 levels, each half the one before; windows of 25, 3 iterations, polynomials over 7 pixels
+        flow = cv2.calcOpticalFlowFarneback(*frames, None, 0.5, 5, 25, 3, 7, 1.5, 0)
     return flow.transpose(2, 0, 1)
 
 

@@ -30,13 +30,13 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     if image.ndim != 4 or image.shape[0] != flow.shape[0] or image.shape[2:] != flow.shape[2:]:
         raise ValueError(f"image and flow need one batch and size, got {tuple(image.shape)} and {tuple(flow.shape)}")
     # grid_sample takes positions in [-1, 1]. There and back, rounding moves whole pixels a little, unless all it does
-    # is to multiply and divide by a power of two: so the picture is given such sides, with zeros that nobody reads.
+    # is to multiply and divide by a power of two: so the picture is continued until its sides are such.
     h, w = image.shape[2:]
     height, width = (1 << (side - 1).bit_length() for side in (h, w))
-    x, y = (follow(flow)[:, i].clamp(0, side - 1) for i, side in enumerate((w, h)))
-    grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)  # (B, H, W, 2)
-    framed = F.pad(image.to(grid.dtype), (0, width - w, 0, height - h))
-    return F.grid_sample(framed, grid, align_corners=False).to(image.dtype)
+    x, y = follow(flow).unbind(dim=1)  # (B, H, W)
+    grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    framed = F.pad(image.to(grid.dtype), (0, width - w, 0, height - h), mode="replicate")
+    return F.grid_sample(framed, grid, padding_mode="border", align_corners=False).to(image.dtype)
 
 
 def follow(flow: Tensor) -> Tensor:
