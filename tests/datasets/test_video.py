@@ -5,6 +5,7 @@ import torch
 
 from aigc_lib.datasets import load
 from aigc_lib.datasets.base import SPLITS
+from aigc_lib.datasets.video import without_repeats
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,14 @@ def test_neighbouring_frames_are_alike_and_distant_ones_are_not(clips):
     near = (film[1:] - film[:-1]).abs().mean()
     far = (film[48:] - film[:-48]).abs().mean()
     assert near < far / 2
+
+
+def test_once_a_second_the_film_stands_still(clips):
+    film = torch.cat([item.frames for data in clips.values() for item in data])
+    kept = without_repeats(film)
+    twice = [i for i in range(1, 132) if not any(torch.equal(film[i], frame) for frame in kept)]
+    assert twice == [7, 32, 57, 82, 107]  # every 25th
+    assert torch.equal(without_repeats(kept), kept)
 
 
 def test_the_meadow_is_green_and_the_sky_bright(clips):

@@ -1,6 +1,8 @@
 """Training frames in between on a film: three frames are known, the middle one is left out and made again."""
 
+from collections import defaultdict
 from collections.abc import Iterator
+from statistics import mean
 from typing import ClassVar
 
 import torch
@@ -10,6 +12,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
 from aigc_lib import datasets
+from aigc_lib.datasets.video import without_repeats
 from aigc_lib.metrics.video import moving, psnr, ssim
 from aigc_lib.models.interpolation import FrameSynthesis, InterpolationConfig, both_flows
 from aigc_lib.models.warping import interpolate
@@ -18,8 +21,8 @@ from aigc_lib.training.recipe import Budget, Context, Recipe
 
 HEIGHT = 144  # of the film's frames; they are 256 wide
 WINDOW = 5  # frames: two that are given, up to four steps apart, and what lies between
-CROP = 96  # pixels, a multiple of FlowNet's 32
-MOST = 0.01  # a frame counts if at least so much of it moves: of fewer pixels a mean says little
+CROP, STRIDE = 96, 8  # pixels: the side of a piece, a multiple of FlowNet's 32, and from one place of it to the next
+MOST = 0.01  # a pair counts if at least so much of it moves: of fewer pixels a mean says little
 
 
 class FilmInterpolation(Recipe):
@@ -55,7 +58,6 @@ class FilmInterpolation(Recipe):
         optimiser = Adam(network.parameters())
         self.optimisers = {"synthesis": optimiser}
         self.schedulers = {"synthesis": OneCycleLR(optimiser, self.learning_rate, total_steps=max(total_steps, 2))}
-        self.synthesise = context.compiled(network)
 
     @property
     def n_examples(self) -> int:
@@ -73,7 +75,7 @@ class FilmInterpolation(Recipe):
         with context.accelerator.autocast():
             with torch.no_grad():
                 forward, backward = both_flows(self.estimator, first, second)
-            made = self.synthesise(first, second, forward, backward, middle / distance).float()
+            made = self.parts["synthesis"](first, second, forward, backward, middle / distance).float()
         loss = (made - true).abs().mean()
         context.update(loss, self.optimisers["synthesis"], max_norm=1.0)
         self.schedulers["synthesis"].step()
@@ -83,70 +85,64 @@ class FilmInterpolation(Recipe):
 
     def varied(self, windows: Tensor) -> Tensor:
         """Pieces of (B, 3, C, H, W), the likelier the more happens in them; mirrored, in other colours, at random."""
-        context, width = self.context, windows.shape[4]
+        context, channels, columns = self.context, windows.shape[2], (windows.shape[4] - CROP) // STRIDE + 1
         change = (windows[:, 2] - windows[:, 0]).abs().mean(dim=1, keepdim=True)
-        likely = F.avg_pool2d(change, CROP, stride=8).flatten(1) + 1e-3  # everything has its chance
-        chances = context.share(torch.rand(context.batch_size, likely.shape[1], generator=context.generator))
-        place = (likely.cpu().log() - (-chances.log()).log()).argmax(dim=1)  # Gumbel: drawn in proportion to `likely`
-        columns = (width - CROP) // 8 + 1
-        corners = zip((place // columns * 8).tolist(), (place % columns * 8).tolist(), strict=True)
-        coins = context.share(torch.rand(context.batch_size, 2, generator=context.generator) < 0.5).tolist()
-        colours = context.share(torch.rand(context.batch_size, windows.shape[2], generator=context.generator)).argsort()
+        likely = F.avg_pool2d(change, CROP, STRIDE).flatten(1).cpu() + 1e-3  # everything has its chance
+        draws = torch.rand(context.batch_size, likely.shape[1] + 2 + channels, generator=context.generator)
+        race, coins, colours = context.share(draws).split([likely.shape[1], 2, channels], dim=1)
+        winners = (likely / -race.log()).argmax(dim=1).tolist()  # of an exponential race: in proportion to `likely`
         pieces = []
-        for window, (y, x), coin, colour in zip(windows, corners, coins, colours, strict=True):
-            piece = window[:, colour, y : y + CROP, x : x + CROP]
+        for window, place, coin, colour in zip(
+            windows, winners, (coins < 0.5).tolist(), colours.argsort(), strict=True
+        ):
+            y, x = place // columns * STRIDE, place % columns * STRIDE
+            piece = window[:, colour.to(window.device), y : y + CROP, x : x + CROP]
             pieces.append(piece.flip([3] * coin[0] + [2] * coin[1]))
         return torch.stack(pieces)
 
     @classmethod
     @torch.no_grad()
     def evaluate(cls, parts: dict[str, nn.Module], *, n: int, generator: torch.Generator) -> dict[str, float]:
-        """PSNR (dB) and SSIM on moving pixels of at most `n` held-out frames, beside averaging and warping alone.
+        """PSNR (dB) and SSIM on moving pixels, between at most `n` held-out pairs, beside averaging and warping alone.
 
-        Given frames are two and four steps of the film apart. Means over the frames in which at least a hundredth of
-        the pixels moves.
+        The frames of a pair are two or four steps of the film apart. Means over the frames between them.
         """
         network = parts["synthesis"]
-        estimator = cls.flow(next(network.parameters()).device)
-        scores: dict[str, list[float]] = {}
-        for (first, true, second, where), t in held_out(n):
-            first, second = (each.to(next(network.parameters()).device) for each in (first, second))
+        place = next(network.parameters()).device
+        estimator = cls.flow(place)
+        scores: dict[str, list[float]] = defaultdict(list)
+        for first, second, between in held_out(n):
+            where = moving(first, second)
+            first, second = first.to(place), second.to(place)
             flows = both_flows(estimator, first, second)
-            makers = {
-                "averaging": torch.lerp(first, second, t),
-                "warping alone": interpolate(first, second, *flows, t),
-                "synthesis": network(first, second, *flows, t),
-            }
-            for name, made in makers.items():
-                scores.setdefault(f"PSNR, {name}", []).append(psnr(made.cpu(), true, where).item())
-                scores.setdefault(f"SSIM, {name}", []).append(ssim(made.cpu(), true, where).item())
-        return {name: sum(values) / len(values) for name, values in scores.items()} | {
-            "frames": float(len(scores["PSNR, synthesis"]))
-        }
+            for t, true in between.items():
+                makers = {
+                    "averaging": torch.lerp(first, second, t),
+                    "warping alone": interpolate(first, second, *flows, t),
+                    "synthesis": network(first, second, *flows, t),
+                }
+                for name, made in makers.items():
+                    scores[f"PSNR, {name}"].append(psnr(made.cpu(), true, where).item())
+                    scores[f"SSIM, {name}"].append(ssim(made.cpu(), true, where).item())
+        return {name: mean(values) for name, values in scores.items()}
 
 
 def film(split: str) -> Tensor:
-    """The frames of a split, (F, 3, 144, 256), without those that only repeat the one before.
+    """The frames of a split, (F, 3, 144, 256), without those that are shown twice."""
+    clips = datasets.load("big-buck-bunny", split, resolution=HEIGHT)
+    return without_repeats(torch.cat([clip.frames for clip in clips]))
 
-    The film was made with 24 frames a second and is shown with 25: once a second a frame comes twice, and time stands
-    still. A repeated frame differs from the one before it by less than a quarter of what its neighbours do.
+
+def held_out(n: int, split: str = "test") -> Iterator[tuple[Tensor, Tensor, dict[float, Tensor]]]:
+    """At most `n` pairs of frames in which at least a hundredth of the pixels moves, and the true frames between them.
+
+    Yields:
+        The frames of a pair, (1, 3, H, W) each, and for each time t in (0, 1) the frame that was filmed then.
     """
-    frames = torch.cat([clip.frames for clip in datasets.load("big-buck-bunny", split, resolution=HEIGHT)])
-    change = (frames[1:] - frames[:-1]).abs().mean(dim=(1, 2, 3))
-    usual = F.pad(change[None, None], (1, 1), mode="replicate").unfold(2, 3, 1).median(dim=-1).values[0, 0]
-    return frames[torch.cat([torch.tensor([True]), change > usual / 4])]
-
-
-def held_out(n: int, split: str = "test") -> Iterator[tuple[tuple[Tensor, Tensor, Tensor, Tensor], float]]:
-    """At most `n` of: two given frames and the true one between them (1, 3, H, W), where it moves, and its time t."""
-    frames, found = film(split), 0
+    frames, found = film(split).split(1), 0
     for distance in (2, WINDOW - 1):
-        for start in range(len(frames) - distance):
-            first, second = frames[start : start + 1], frames[start + distance : start + distance + 1]
-            where = moving(first, second)
-            if where.float().mean() < MOST:
-                continue
-            for middle in range(1, distance):
-                if found < n:
-                    found += 1
-                    yield (first, frames[start + middle : start + middle + 1], second, where), middle / distance
+        for given in range(len(frames) - distance):
+            first, *between, second = frames[given : given + distance + 1]
+            if found < n and moving(first, second).float().mean() >= MOST:
+                found += 1
+                yield first, second, {i / distance: frame for i, frame in enumerate(between, start=1)}
