@@ -47,7 +47,7 @@ class StyleGANTraining:
     path_every: int = 16
     mixing: float = 0.5
     ramp: int = 100_000
-    ema_decay: float = 0.998
+    ema_decay: float = 0.999
 
 
 class StyleGANRecipe(GANRecipe):
