@@ -24,7 +24,9 @@ from torch import Tensor, nn
 from aigc_lib.models.flownet import estimate_flow
 from aigc_lib.models.warping import brought_to, motion_until, warp
 
-FLOW_SIDE = 256  # pixels: larger frames are shrunk to it for the estimate, because motion is as long as they are large
+SIDE = (
+    256  # pixels: larger frames are shrunk to it to find motion and corrections, which are as long as frames are large
+)
 _SURE = 1e-3  # trust is never quite 0: a point that neither frame knows still needs a colour
 
 
@@ -80,26 +82,30 @@ class FrameSynthesis(nn.Module):
         from_first, from_second, trust_first, trust_second = brought_to(first, second, forward, backward, t)
         to_first, to_second = motion_until(forward, t), motion_until(backward, 1 - t)
         time = torch.full_like(trust_first, t)
-        seen = [first, second, from_first, from_second, trust_first, trust_second, to_first / 8, to_second / 8, time]
-        fading = 4 * t * (1 - t)
-        change = fading * self._corrections(torch.cat(seen, dim=1))
-        # The motions of 8 pixels are of the order of 1 in the network, on the way in and on the way out.
-        from_first = warp(first, to_first + 8 * change[:, 0:2])
-        from_second = warp(second, to_second + 8 * change[:, 2:4])
+        # In the network motions are of the order of 1: it counts in 8 pixels of the size it works at.
+        unit = 8 / _scale(first)  # pixels of the frames
+        seen = [first, second, from_first, from_second, trust_first, trust_second, to_first / unit, to_second / unit]
+        change = 4 * t * (1 - t) * self._corrections(torch.cat([*seen, time], dim=1))
+        from_first = warp(first, to_first + unit * change[:, 0:2])
+        from_second = warp(second, to_second + unit * change[:, 2:4])
         weights = (1 - t) * (trust_first + _SURE), t * (trust_second + _SURE)
         doubt = change[:, 4:5].exp()  # multiplies the odds of the first frame
         share = weights[0] * doubt / (weights[0] * doubt + weights[1])
         return (torch.lerp(from_second, from_first, share) + change[:, 5:]).clamp(-1, 1)
 
     def _corrections(self, x: Tensor) -> Tensor:
-        """(B, 5 + C, H, W): two motions, the logarithm of odds, colours."""
+        """(B, 5 + C, H, W): two motions, logarithm of odds, colours; of large frames found at a smaller size."""
+        size, scale = x.shape[2:], _scale(x)
+        if scale < 1:
+            x = F.interpolate(x, [max(1, round(side * scale)) for side in size], mode="bilinear", antialias=True)
         h, w = x.shape[2:]
         fine = self.fine(F.pad(x, (0, -w % 4, 0, -h % 4), mode="replicate"))
         middle = self.middle(fine)
         coarse = self.coarse(middle)
         middle = self.up_to_middle(torch.cat([_twice(coarse), middle], dim=1))
         fine = self.up_to_fine(torch.cat([_twice(middle), fine], dim=1))
-        return self.corrections(fine)[:, :, :h, :w].float()
+        corrections = self.corrections(fine)[:, :, :h, :w].float()
+        return F.interpolate(corrections, size, mode="bilinear") if scale < 1 else corrections
 
 
 def both_flows(estimator: Callable[[Tensor, Tensor], Tensor], first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,7 +115,7 @@ def both_flows(estimator: Callable[[Tensor, Tensor], Tensor], first: Tensor, sec
         estimator: a `FlowNet`, or anything that takes two batches of frames and gives a flow.
         first, second: (B, C, H, W).
     """
-    scale = min(1.0, FLOW_SIDE / max(first.shape[2:]))
+    scale = _scale(first)
     frames = torch.cat([first, second]), torch.cat([second, first])
     forward, backward = estimate_flow(estimator, *frames, scales=(scale / 2, scale)).float().chunk(2)
     return forward, backward
@@ -133,6 +139,10 @@ def predict_next(last: Tensor, to_previous: Tensor, ahead: float = 1.0) -> Tenso
 
 def _convolution(n_inputs: int, n_outputs: int, stride: int = 1) -> nn.Module:
     return nn.Sequential(nn.Conv2d(n_inputs, n_outputs, 3, stride, padding=1), nn.LeakyReLU(0.1))
+
+
+def _scale(frames: Tensor) -> float:
+    return min(1.0, SIDE / max(frames.shape[2:]))
 
 
 def _twice(x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -59,6 +60,18 @@ def test_odd_sizes_are_continued_and_cut_back(size):
         wide = [torch.cat([x, x[..., -1:].expand(*x.shape[:3], 3)], dim=3) for x in (first, second)]
         flow = still_flow(8, 16)
         torch.testing.assert_close(shaken()(*wide, flow, flow, 0.5)[..., :13], made, atol=1e-5, rtol=0)
+
+
+def test_a_large_frame_is_corrected_as_a_small_one_of_the_same_film():
+    small = [pattern(8, 256, shift) for shift in (0, 2)]
+    large = [F.interpolate(frame, scale_factor=3, mode="bicubic") for frame in small]
+    network = shaken()
+    made = [
+        network(*frames, still_flow(*size, right), still_flow(*size, -right), 0.5)
+        for frames, size, right in ((small, (8, 256), 1.0), (large, (24, 768), 3.0))
+    ]
+    torch.testing.assert_close(F.avg_pool2d(made[1], 3), made[0], atol=0.05, rtol=0)
+    assert (made[0] - interpolate(*small, still_flow(8, 256, 1.0), still_flow(8, 256, -1.0), 0.5)).abs().max() > 0.1
 
 
 def test_examples_of_a_batch_do_not_see_each_other():
