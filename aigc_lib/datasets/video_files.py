@@ -18,7 +18,7 @@ import av
 import numpy as np
 import torch
 from av.stream import Disposition
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
 
 from aigc_lib.datasets.base import from_bytes
@@ -161,7 +161,7 @@ def enlarged(frames: Tensor, side: int = 256) -> Tensor:
 
 
 def write_video(
-    target: Path | BinaryIO,
+    target: Path | str | BinaryIO,
     frames: Tensor | Iterable[Tensor],
     frame_rate: float,
     *,
@@ -245,8 +245,8 @@ def _describe(container: av.container.OutputContainer, stream: av.VideoStream, h
     stream.height, stream.width = height + height % 2, width + width % 2
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context
-    context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
-    context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+    context.colorspace = context.color_primaries = context.color_trc = Colorspace.ITU709  # 1 is BT.709 for all three
+    context.color_range = ColorRange.MPEG
     if height % 2 or width % 2:
         container.metadata["comment"] = _CROP.format(height=height, width=width)
 

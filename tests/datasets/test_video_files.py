@@ -1,6 +1,7 @@
 """Video files: what is written comes back, what cannot be read or written says why, and length costs no memory."""
 
 import io
+import struct
 import subprocess
 import sys
 from fractions import Fraction
@@ -26,14 +27,12 @@ def frames_of(path, n_frames=8):
     return torch.cat(list(open_video(path).chunks(n_frames)))
 
 
-def encode(path, pictures, *, stamps=None, codec="libx264", rate=25, rotation=0, options=None):
+def encode(path, pictures, *, stamps=None, codec="libx264", rate=25, options=None):
     """A file made without the writer: (H, W, 3) uint8 pictures at time stamps in milliseconds."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"
-        if rotation:
-            stream.set_display_rotation(rotation)
         for i, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             if stamps is not None:
@@ -120,11 +119,17 @@ def test_sound_stays_where_it_was(tmp_path):
     np.testing.assert_allclose(heard[26_000:34_000], sound[26_000:34_000], atol=0.05)
 
 
-@pytest.mark.parametrize("angle", [90, 180, -90])
-def test_a_film_that_was_taken_sideways_stands_upright(tmp_path, angle):
+@pytest.mark.parametrize(("angle", "cosine", "sine"), [(90, 0, 1), (180, -1, 0), (-90, 0, -1)])
+def test_a_film_that_was_taken_sideways_stands_upright(tmp_path, angle, cosine, sine):
     picture = np.zeros((32, 48, 3), dtype=np.uint8)
     picture[:16, :24] = 255  # upper left
-    path = encode(tmp_path / "phone.mp4", [picture], rotation=angle)
+    path = encode(tmp_path / "phone.mp4", [picture])
+    # The matrix in the track header (ISO/IEC 14496-12, 8.3.2): x' = a x + c y, y' = b x + d y, with y pointing down.
+    matrix = [each << 16 for each in (cosine, -sine, 0, sine, cosine, 0, 0, 0)] + [1 << 30]
+    content = bytearray(path.read_bytes())
+    start = content.index(b"tkhd") + 44
+    content[start : start + 36] = struct.pack(">9i", *matrix)
+    path.write_bytes(content)
     upright = np.rot90(picture, angle // 90)
     video = open_video(path)
     assert (video.height, video.width) == upright.shape[:2]
