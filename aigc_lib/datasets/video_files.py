@@ -137,9 +137,9 @@ def _opened(path: Path):
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:
     """(H, W, 3) uint8 RGB. Where the file does not say which matrix its colours need, high definition has BT.709."""
-    stated = frame.colorspace in list(Colorspace)
     guess = Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601
-    picture = frame.to_ndarray(format="rgb24", src_colorspace=None if stated else guess)
+    matrix = frame.colorspace if frame.colorspace in list(Colorspace) else guess
+    picture = frame.to_ndarray(format="rgb24", src_colorspace=matrix)
     return np.rot90(picture, frame.rotation // 90)
 
 
