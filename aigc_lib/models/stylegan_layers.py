@@ -67,8 +67,8 @@ def modulated_conv2d(
         demodulate: divide.
         grouped: build every image's weights and convolve in B groups, as the paper puts it. Otherwise scale inputs by
             s and outputs by the root: the same by linearity, and one convolution serves the batch. On a CPU that is
-            faster nearly everywhere (14-fold for 32 maps of 4×4 with 96 channels); groups win by a tenth where maps of
-            64×64 with 64 channels are trained on (`tests/benchmarks/bench_stylegan.py`).
+            faster nearly everywhere (12-fold for 16 maps of 4×4 with 96 channels); groups win by up to a tenth for a
+            single small map, and in training on maps of 64×64 (`tests/benchmarks/bench_stylegan.py`).
 
     Returns:
         (B, C_out, H, W).
