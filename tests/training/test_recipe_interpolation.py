@@ -25,6 +25,7 @@ class NoMotion(nn.Module):
 
 
 class Small(FilmInterpolation):
+    learning_rate = 1e-3
     flow = classmethod(lambda cls, device: NoMotion())
 
 

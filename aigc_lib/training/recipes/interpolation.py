@@ -33,7 +33,7 @@ class FilmInterpolation(Recipe):
     main_part = "synthesis"
     dataset = "big-buck-bunny"
     flow_network: ClassVar[str] = "flownet-objects"
-    learning_rate: ClassVar[float] = 1e-3
+    learning_rate: ClassVar[float] = 5e-4
     budgets: ClassVar[dict[str, Budget]] = {
         "smoke": Budget(steps=4, batch_size=2, log_every=2),
         "laptop": Budget(steps=40, batch_size=4, log_every=5, checkpoint_every=250),
