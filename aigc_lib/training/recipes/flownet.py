@@ -19,7 +19,7 @@ from aigc_lib.training.recipe import Budget, Context, Recipe
 DATA = {"resolution": 128, "motion": 1.5, "n_objects": 8, "cutouts": 0.5}
 N_PAIRS = 50_000  # more than a run on a CPU sees
 N_HELD_OUT = 200
-REAL_SCALES = (0.25, 0.5)  # of the motorcycle's 741 × 500 pixels
+REAL_SCALES = (0.125, 0.25, 0.5)  # of the motorcycle's 741 × 500 pixels: one to eight pixels of motion at first
 # What turns both frames and their flow, (B, 8, H, W), and the signs that flow has afterwards.
 TURNS = (
     (lambda x: x.flip(3), (-1, 1)),
