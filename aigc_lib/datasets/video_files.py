@@ -23,7 +23,7 @@ from torch import Tensor
 
 from aigc_lib.datasets.base import from_bytes
 
-MAX_RATE = 120  # frames a second that are written: what screens show
+RATES = (0.01, 120)  # frames a second that are written: mp4 counts finely enough for them, and screens show them
 _RANGE_SLACK = 1e-4  # what resampling and bf16 may add to the ends of [-1, 1]
 _CROP = "show {height}x{width} of the picture"  # the comment by which a padded file remembers its odd size
 
@@ -90,10 +90,12 @@ def open_video(path: Path | str) -> VideoFile:
         raise ValueError(f"{path} is empty")
     with _opened(path) as (container, stream):
         stamps = [p.pts if p.pts is not None else p.dts for p in container.demux(stream) if p.size and not p.is_discard]
-        stated, rate, unit = stream.frames, stream.average_rate, stream.time_base
+        stated, rate, unit, length = stream.frames, stream.average_rate, stream.time_base, stream.duration
         comment = container.metadata.get("comment", "")
     with _opened(path) as (container, stream):
         picture = next((_upright(frame) for frame in container.decode(stream)), None)
+    if stated and rate and length:
+        stated = min(stated, int(length * unit * rate))  # cut without coding anew, a film keeps hidden frames
     if picture is None or len(stamps) < stated:
         raise ValueError(f"{path} is damaged: it holds {len(stamps)} of {stated or 'its'} frames; get a whole copy")
     height, width = picture.shape[:2]
@@ -176,7 +178,7 @@ def write_video(
     Args:
         target: a path ending in .mp4, whose folder is made if need be, or a binary file.
         frames: (F, C, H, W) float in [-1, 1], C 1 or 3, or several such in order, so that a film need not be in memory.
-        frame_rate: above 0, at most 120 frames a second.
+        frame_rate: 0.01 to 120 frames a second.
         sound: (T,) float in [-1, 1], as long as the frames up to the length of one.
         sample_rate: of the sound, 8,000 to 48,000 Hz.
 
@@ -185,8 +187,8 @@ def write_video(
             different sizes, sound that is longer or shorter than the frames.
         OSError: the file cannot be written.
     """
-    if not 0 < frame_rate <= MAX_RATE:
-        raise ValueError(f"frame_rate has to be above 0 and at most {MAX_RATE} frames a second, got {frame_rate}")
+    if not RATES[0] <= frame_rate <= RATES[1]:
+        raise ValueError(f"frame_rate has to be {RATES[0]} to {RATES[1]} frames a second, got {frame_rate}")
     if sound is not None:
         _check_sound(sound, sample_rate)
     chunks = [frames] if isinstance(frames, Tensor) else frames

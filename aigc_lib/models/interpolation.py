@@ -24,9 +24,7 @@ from torch import Tensor, nn
 from aigc_lib.models.flownet import estimate_flow
 from aigc_lib.models.warping import brought_to, motion_until, warp
 
-SIDE = (
-    256  # pixels: larger frames are shrunk to it to find motion and corrections, which are as long as frames are large
-)
+SIDE = 256  # pixels: larger frames are shrunk to it to find motion and corrections, so that both have a known size
 _SURE = 1e-3  # trust is never quite 0: a point that neither frame knows still needs a colour
 
 

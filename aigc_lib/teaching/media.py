@@ -78,7 +78,7 @@ def video(frames: torch.Tensor, frame_rate: float, caption: str, alt: str) -> No
 
     Args:
         frames: (F, C, H, W) float in [-1, 1], C 1 or 3.
-        frame_rate: frames a second, above 0 and at most 120.
+        frame_rate: frames a second, 0.01 to 120.
         caption: what to see.
         alt: what the video shows.
 

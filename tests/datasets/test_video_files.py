@@ -193,6 +193,22 @@ def test_half_a_file_is_refused(tmp_path):
         open_video(tmp_path / "half.mp4")
 
 
+@pytest.mark.parametrize("shown", [15, 10])
+def test_a_film_that_was_cut_without_coding_it_anew_is_whole(tmp_path, shown):
+    path = encode(tmp_path / "film.mp4", pictures(20), options={"bf": "0"})
+    packets = packets_of(path)
+    early = [(p.pts - 5 * p.duration, p.dts - 5 * p.duration) for p in packets]  # films begin at 0
+    cut = rewrite(tmp_path / "cut.mp4", path, packets, stamps=early)
+    content = bytearray(cut.read_bytes())
+    start = content.index(b"elst") + 12  # how long the edit lasts, in milliseconds (ISO/IEC 14496-12, 8.6.6)
+    assert struct.unpack(">I", content[start : start + 4]) == (600,)
+    content[start : start + 4] = struct.pack(">I", 40 * shown)
+    cut.write_bytes(content)
+    assert open_video(cut).n_frames == shown
+    levels = (frames_of(cut).mean((1, 2, 3)) + 1) * 127.5
+    assert (levels - torch.arange(5, 5 + shown) * 20 % 256).abs().max() < 4
+
+
 def test_a_damaged_frame_is_no_frame(tmp_path):
     path = tmp_path / "film.mp4"
     write_video(path, torch.rand(20, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1, 25)
@@ -256,8 +272,8 @@ SECOND = torch.zeros(8_000)
         (fade(3) * 2, {}, r"\[-2, 2\]; clamp or rescale"),
         (fade(3) * torch.nan, {}, "nan"),
         ([fade(3), fade(3, 32, 50)], {}, r"of one size: first 32 by 48 .*, then 32 by 50"),
-        (fade(25), {"frame_rate": 0}, "frame_rate has to be above 0"),
-        (fade(25), {"frame_rate": 1_000}, "at most 120"),
+        (fade(25), {"frame_rate": 1e-4}, r"frame_rate has to be 0\.01 to 120"),
+        (fade(25), {"frame_rate": 1_000}, "to 120 frames a second, got 1000"),
         (fade(25), {"sound": SECOND}, "sample_rate has to be 8,000 to 48,000 Hz, got None"),
         (fade(25), {"sound": SECOND, "sample_rate": 96_000}, "got 96000"),
         (fade(25), {"sound": SECOND + 2, "sample_rate": 8_000}, "got up to 2"),
