@@ -54,7 +54,7 @@ def latent_film(
     tune = tunes[int(torch.randint(len(tunes), (), generator=generator))]
     sound = looped_tune(tune, seconds, instrument)
     frames = latent_walk(network, round(seconds * FRAME_RATE), generator=generator)
-    write_video(out, enlarged(frames), FRAME_RATE, sound=sound, sample_rate=SAMPLE_RATE)
+    write_video(out, map(enlarged, frames.split(FRAME_RATE)), FRAME_RATE, sound=sound, sample_rate=SAMPLE_RATE)
     return Path(out)
 
 
