@@ -24,14 +24,14 @@ _SIGMA, _RADIUS = 1.5, 5  # of the Gaussian window of SSIM, pixels
 _PEAK = 2.0  # the range of frames in [-1, 1]
 
 
-def moving(first: Tensor, second: Tensor, threshold: float = MOVED) -> Tensor:
-    """Which pixels move, (B, H, W) bool: where a channel of the two frames differs by more than `threshold`.
+def moving(first: Tensor, second: Tensor) -> Tensor:
+    """Which pixels move, (B, H, W) bool: where a channel of the two frames differs by more than 0.1 (`MOVED`).
 
     Decided from the two *given* frames alone, so that it is the same for everyone who makes a frame between them. The
     inside of a thing of one colour does not count, although it moves: there is nothing to be got wrong.
     """
     _same_frames(first, second)
-    return (second - first).abs().amax(dim=1) > threshold
+    return (second - first).abs().amax(dim=1) > MOVED
 
 
 def psnr(made: Tensor, true: Tensor, where: Tensor | None = None) -> Tensor:

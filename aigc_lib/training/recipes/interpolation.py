@@ -133,13 +133,13 @@ def film(split: str) -> Tensor:
     return without_repeats(torch.cat([clip.frames for clip in clips]))
 
 
-def held_out(n: int, split: str = "test") -> Iterator[tuple[Tensor, Tensor, dict[float, Tensor]]]:
+def held_out(n: int) -> Iterator[tuple[Tensor, Tensor, dict[float, Tensor]]]:
     """At most `n` pairs of frames in which at least a hundredth of the pixels moves, and the true frames between them.
 
     Yields:
         The frames of a pair, (1, 3, H, W) each, and for each time t in (0, 1) the frame that was filmed then.
     """
-    frames, found = film(split).split(1), 0
+    frames, found = film("test").split(1), 0
     for distance in (2, WINDOW - 1):
         for given in range(len(frames) - distance):
             first, *between, second = frames[given : given + distance + 1]
