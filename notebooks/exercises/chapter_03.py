@@ -316,7 +316,7 @@ def upright_share(answer) -> bool:
 
 @exercise(
     "3.4.2-flicker",
-    question="Whiteness of even motion by `step` a frame, with independent noise of variance `noise` on every frame.",
+    question="Whiteness of even change by `step` a frame, with independent noise of variance `noise` on every frame.",
     hint="Mean squared change over one frame, over two: which part doubles, and which stays?",
 )
 def flicker(answer) -> bool:

@@ -472,11 +472,11 @@ def truncation_cost(answer) -> bool:
 )
 def spherical(answer) -> bool:
     z1, z2 = torch.randn(2, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    z1, z2 = z1 / z1.norm(), z2 / z2.norm()
+    z1, z2 = 3 * z1 / z1.norm(), 3 * z2 / z2.norm()
     path = torch.stack([answer(z1, z2, t / 8) for t in range(9)])
     steps = path.diff(dim=0).norm(dim=1)
     ends = max((path[0] - z1).abs().max(), (path[-1] - z2).abs().max()) < 1e-6
-    even = (path.norm(dim=1) - 1).abs().max() < 1e-6 and (steps - steps[0]).abs().max() < 1e-6
+    even = (path.norm(dim=1) - 3).abs().max() < 1e-6 and (steps - steps[0]).abs().max() < 1e-6
     return bool(ends and even and (answer(z1, z1, 0.5) - z1).abs().max() < 1e-6)
 
 

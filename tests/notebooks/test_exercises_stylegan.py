@@ -53,6 +53,8 @@ WRONG = [
     ("4.8-truncation", lambda psi, S: (1 - psi) * S.trace()),
     ("4.8-slerp", torch.lerp),
     ("4.8-slerp", lambda z1, z2, t: slerp(z1, z2, t, careful=False)),  # 0/0 where both are one
+    ("4.8-slerp", lambda z1, z2, t: torch.lerp(z1, z2, t) / torch.lerp(z1, z2, t).norm() * z1.norm()),  # uneven speed
+    ("4.8-slerp", lambda z1, z2, t: slerp(z1 / z1.norm(), z2 / z2.norm(), t)),  # the length is lost
     ("4.8-weighted-sum", lambda kappa: 2 / 3),
 ]
 

@@ -31,8 +31,10 @@ def test_outputs_know_nothing_of_their_order(generator):
 
 
 def test_only_a_path_through_the_styles_makes_a_film(generator):
-    walk = latent_walk(generator, 60, generator=torch.Generator().manual_seed(3))
-    assert whiteness(walk) < 0.4
+    draw = torch.Generator().manual_seed(3)
+    for space in ("w", "z"):
+        assert whiteness(latent_walk(generator, 60, space=space, generator=draw)) < 0.4
+    assert whiteness(generator.sample(400, generator=draw)) > 0.85  # a fresh z for every frame
 
 
 def test_the_discriminator_puts_out_a_number_and_no_probability():
