@@ -25,6 +25,9 @@ from aigc_lib.datasets.base import from_bytes
 
 RATES = (0.01, 120)  # frames a second that are written: mp4 counts finely enough for them, and screens show them
 _RANGE_SLACK = 1e-4  # what resampling and bf16 may add to the ends of [-1, 1]
+# How swscale, which turns RGB into YUV and back, computes: with SWS_ACCURATE_RND (and in full chroma), or it rounds down.
+_TO_RGB = 0x4 | 0x40000 | 0x2000 | 0x4000  # bicubic between colours, which are stored at half the resolution
+_TO_YUV = 0x20 | 0x40000  # a stored colour is the mean of the area that it covers
 _CROP = "show {height}x{width} of the picture"  # the comment by which a padded file remembers its odd size
 
 
@@ -141,7 +144,7 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
     """(H, W, 3) uint8 RGB. Where the file does not say which matrix its colours need, high definition has BT.709."""
     guess = Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601
     matrix = frame.colorspace if frame.colorspace in list(Colorspace) else guess
-    picture = frame.to_ndarray(format="rgb24", src_colorspace=matrix)
+    picture = frame.to_ndarray(format="rgb24", src_colorspace=matrix, interpolation=_TO_RGB)
     return np.rot90(picture, frame.rotation // 90)
 
 
@@ -227,7 +230,7 @@ def _encode(
                 raise ValueError(f"frames have to be of one size: first {_size(size)}, then {_size(pixels.shape[1:])}")
             for picture in np.pad(pixels, ((0, 0), (0, size[0] % 2), (0, size[1] % 2), (0, 0)), mode="edge"):
                 frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-                frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+                frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, interpolation=_TO_YUV)
                 container.mux(picture_stream.encode(frame))
             written += len(pixels)
             if sound is not None:  # beside its pictures, so that neither has to wait in memory for the other

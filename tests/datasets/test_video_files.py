@@ -98,6 +98,13 @@ def test_grey_becomes_three_equal_channels(tmp_path):
     torch.testing.assert_close(frames, torch.full_like(frames, 0.5), atol=0.02, rtol=0)
 
 
+def test_nothing_gets_darker_on_the_way(tmp_path):
+    colours = torch.rand(40, 3, 1, 1, generator=torch.Generator().manual_seed(0)) * 1.8 - 0.9
+    write_video(tmp_path / "colours.mp4", colours.expand(-1, -1, 32, 48), 25)
+    wrong = frames_of(tmp_path / "colours.mp4") - colours
+    assert wrong.mean(dim=(0, 2, 3)).abs().max() < 0.5 / 127.5  # half a level of 255
+
+
 def test_a_file_is_what_browsers_play(tmp_path):
     write_video(tmp_path / "film.mp4", fade(25), 25, sound=torch.zeros(16_000), sample_rate=16_000)
     with av.open(str(tmp_path / "film.mp4")) as container:
@@ -159,7 +166,8 @@ def test_the_film_of_the_course_is_read_as_the_data_set_reads_it():
     assert (video.height, video.width, video.frame_rate, video.n_frames) == (720, 1280, 25, 132)
     first = next(video.chunks(1))[0]
     expected = load("big-buck-bunny")[0].frames[0]
-    torch.testing.assert_close(torch.from_numpy(area_resize(first.numpy(), 72, 128)), expected, atol=0.005, rtol=0)
+    wrong = torch.from_numpy(area_resize(first.numpy(), 72, 128)) - expected
+    assert wrong.abs().mean() < 1.5 / 127.5  # levels of 255: the data set rounds colours down
 
 
 # --- what cannot be read ---------------------------------------------------------------------------------------------
