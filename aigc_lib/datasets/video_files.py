@@ -25,7 +25,7 @@ from aigc_lib.datasets.base import from_bytes
 
 RATES = (0.01, 120)  # frames a second that are written: mp4 counts finely enough for them, and screens show them
 _RANGE_SLACK = 1e-4  # what resampling and bf16 may add to the ends of [-1, 1]
-# How swscale, which turns RGB into YUV and back, computes: with SWS_ACCURATE_RND (and in full chroma), or it rounds down.
+# How swscale turns RGB into YUV and back. Without SWS_ACCURATE_RND and, for RGB, full chroma it rounds colours down.
 _TO_RGB = 0x4 | 0x40000 | 0x2000 | 0x4000  # bicubic between colours, which are stored at half the resolution
 _TO_YUV = 0x20 | 0x40000  # a stored colour is the mean of the area that it covers
 _CROP = "show {height}x{width} of the picture"  # the comment by which a padded file remembers its odd size
