@@ -8,13 +8,13 @@ Axis letters: B batch, C channels, H W image, K displacements. Images are float 
 pixels, channel 0 right, channel 1 down: the point at p of the first frame is at p + flow(p) of the second.
 
 Differs from the paper in
-- size: five halvings instead of six, and a thirtieth of the weights;
+- size: five halvings instead of six, and a fiftieth of the weights;
 - the correlation: of features at a quarter of the resolution instead of an eighth, which sees smaller things; and each
-  channel has mean 0 and variance 1 over both frames, without which everything resembles everything (Jonschkowski et
-  al. 2020, arXiv:2006.04902, section 4.2);
+  channel has mean 0 and variance 1 over both frames, without which everything resembles everything ("cost volume
+  normalization" of Jonschkowski et al. 2020, arXiv:2006.04902);
 - what is read of the correlation: a softmax over displacements, so that the best match stands out (as in global
   matching, Xu et al. 2022, arXiv:2111.13680); after 600 small steps it erred by 4 % less;
-- each level predicts what to add to the flow of the level before;
+- each level predicts what to add to the flow of the level before, through which no gradient goes back;
 - units: the flow of every level is in pixels of that level, so that going up one level doubles it;
 - inference: `estimate_flow` warps the second frame by what was found and looks again, as FlowNet 2.0 does with further
   networks (Ilg et al. 2017, arXiv:1612.01925, section 4); here it is the same network, trained for both.
@@ -72,8 +72,9 @@ def correlation(first: Tensor, second: Tensor, *, radius: int, stride: int = 1) 
     c(p, d) = ⟨first(p), second(p + d)⟩ for d in {-radius, -radius + stride, …}², zero where p + d lies outside.
 
     Matrix products over squares of 8 × 8 positions and all that they can reach; a strided view of each product picks
-    the displacements out. Memory beyond the result: the second map about (1 + radius / 4)-fold, and
-    32·B·W·(8 + 2·radius)² bytes for one row of squares at a time. All pairs would take 4·B·(H·W)².
+    the displacements out. Memory beyond the result in float32: as much again while its rows are joined, the second map
+    about (1 + radius / 4)-fold, and 32·B·W·(8 + 2·radius)² bytes for one row of squares at a time. All pairs would take
+    4·B·(H·W)².
 
     Args:
         first, second: (B, C, H, W).
@@ -107,8 +108,8 @@ def correlation(first: Tensor, second: Tensor, *, radius: int, stride: int = 1) 
         view = (b, side, side, n, n_columns, TILE)
         one = n * TILE * reachable
         steps = (n_columns * one, stride * reach, stride, TILE * reachable + reach, one, reachable + 1)
-        rows.append(pairs.as_strided(view, steps))
-    return torch.cat(rows, dim=3).flatten(4, 5)[..., :w].flatten(1, 2)  # (B, K, H, W)
+        rows.append(pairs.as_strided(view, steps).flatten(4, 5))  # a copy: the other products are let go
+    return torch.cat(rows, dim=3)[..., :w].flatten(1, 2)  # (B, K, H, W)
 
 
 class FlowNet(nn.Module):
@@ -164,9 +165,10 @@ class FlowNet(nn.Module):
         flows.
         """
         c = self.config
-        if first.ndim != 4 or first.shape != second.shape or first.shape[1] != c.n_channels:
-            shapes = f"{tuple(first.shape)} and {tuple(second.shape)}"
-            raise ValueError(f"expected two frames (B, {c.n_channels}, H, W) of one shape, got {shapes}")
+        floating = first.is_floating_point() and second.is_floating_point()
+        if first.ndim != 4 or first.shape != second.shape or first.shape[1] != c.n_channels or not floating:
+            got = " and ".join(f"{frame.dtype} {tuple(frame.shape)}" for frame in (first, second))
+            raise ValueError(f"expected two float frames (B, {c.n_channels}, H, W) of one shape, got {got}")
         multiple = 2**self.n_halvings
         edges = (0, -first.shape[3] % multiple, 0, -first.shape[2] % multiple)
         frames = [F.pad(frame, edges, mode="replicate") for frame in (first, second)]
@@ -177,9 +179,10 @@ class FlowNet(nn.Module):
         flows = [self.predict[0](x)]
         for i, up in enumerate(self.up, start=1):
             finer = flows[-1].shape[2] * 2, flows[-1].shape[3] * 2
-            x = torch.cat([features.pop(), up(x), resize_flow(flows[-1].detach(), finer)], dim=1)
+            coarser = resize_flow(flows[-1].detach(), finer)
+            x = torch.cat([features.pop(), up(x), coarser.to(x.dtype)], dim=1)
             change = self.predict[i](self.finish(x) if i == len(self.up) else x)
-            flows.append(x[:, -2:] + change)
+            flows.append(coarser + change)
         return flows
 
     def _joined(self, first: Tensor, second: Tensor) -> Tensor:
@@ -200,7 +203,11 @@ def _convolution(n_inputs: int, n_outputs: int, size: int, stride: int = 1) -> n
 
 
 def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
-    """Flow (B, 2, h, w) at another size (height, width), bilinear; its values grow with the picture."""
+    """Flow (B, 2, h, w) at another size (height, width), bilinear; its values grow with the picture.
+
+    In float32 at least: bfloat16 knows 24 pixels to an eighth of one.
+    """
+    flow = flow.to(torch.promote_types(flow.dtype, torch.float32))
     scale = [new / old for new, old in zip(size, flow.shape[2:], strict=True)]
     resized = F.interpolate(flow, size=size, mode="bilinear", align_corners=False)
     return resized * flow.new_tensor([scale[1], scale[0]]).view(1, 2, 1, 1)
@@ -213,43 +220,51 @@ def end_point_error(flow: Tensor, target: Tensor, valid: Tensor | None = None) -
 
     Args:
         flow, target: (B, 2, H, W).
-        valid: (B, H, W) bool, the pixels that count; None: all. If there is none, the error is 0.
+        valid: (B, H, W) bool, the pixels that count, whatever the others hold; None: all. If there is none: 0.
 
     Raises:
         ValueError: shapes that do not go together.
     """
     if flow.shape != target.shape or flow.ndim != 4 or flow.shape[1] != 2:
         raise ValueError(f"expected two flows (B, 2, H, W), got {tuple(flow.shape)} and {tuple(target.shape)}")
-    distance = torch.linalg.vector_norm(flow - target, dim=1)  # (B, H, W)
+    difference = flow - target
     if valid is None:
-        return distance.mean()
-    if valid.shape != distance.shape:
-        raise ValueError(f"valid must be {tuple(distance.shape)}, got {tuple(valid.shape)}")
-    return (distance * valid).sum() / valid.sum().clamp(min=1)
+        return torch.linalg.vector_norm(difference, dim=1).mean()
+    if valid.shape != flow[:, 0].shape or valid.dtype != torch.bool:
+        raise ValueError(f"valid must be bool {tuple(flow[:, 0].shape)}, got {valid.dtype} {tuple(valid.shape)}")
+    # Not multiplied by 0 or 1: unknown flow may be infinite or NaN.
+    difference = torch.where(valid[:, None], difference, 0)
+    return torch.linalg.vector_norm(difference, dim=1).sum() / valid.sum().clamp(min=1)
 
 
 def multiscale_loss(flows: list[Tensor], target: Tensor, valid: Tensor | None = None) -> Tensor:
     """Σ_l α_l · Σ_p ‖w_l(p) − w*_l(p)‖₂ over levels l, divided by the coarsest one's number of pixels; section 4.
 
     Each flow is compared with the ground truth averaged down to its size, and errors count in pixels of full size.
-    The weights α fall towards the finer levels, but the pixels are four times as many: their product rises.
+    The weights α fall towards the finer levels, but the pixels are four times as many: their product never falls.
 
     Args:
         flows: of `FlowNet.pyramid`, coarse to fine, at most five.
-        target: (B, 2, H, W) at full resolution.
-        valid: (B, H, W) bool, the pixels that count; None: all.
+        target: (B, 2, H, W) at full resolution, both sides multiples of 32 (`FlowNet` continues other frames, and
+            nobody knows the flow there).
+        valid: (B, H, W) bool, the pixels that count, whatever the others hold; None: all.
 
     Raises:
-        ValueError: no flow, more than five, or shapes that do not go together.
+        ValueError: no flow, more than five, or sizes that are not the target's divided by whole numbers.
     """
     if not 1 <= len(flows) <= len(LEVEL_WEIGHTS):
         raise ValueError(f"expected 1 to {len(LEVEL_WEIGHTS)} flows, got {len(flows)}")
-    known = torch.ones_like(target[:, :1]) if valid is None else valid[:, None].to(target.dtype)
+    h, w = target.shape[2:]
+    known = torch.ones_like(target[:, :1])
+    if valid is not None:
+        known, target = valid[:, None].to(target.dtype), torch.where(valid[:, None], target, 0)
     total = target.new_zeros(())
     for flow, weight in zip(flows, LEVEL_WEIGHTS[-len(flows) :], strict=True):
-        scale = target.shape[3] / flow.shape[3]
+        scale = w // flow.shape[3]
+        if (h, w) != (scale * flow.shape[2], scale * flow.shape[3]):
+            raise ValueError(f"a target of {h}×{w} is no multiple of a flow of {flow.shape[2]}×{flow.shape[3]}: cut it")
         share = F.adaptive_avg_pool2d(known, flow.shape[2:])  # of the pixels behind this one that count
-        mean = F.adaptive_avg_pool2d(known * target, flow.shape[2:]) / share.clamp(min=1e-6)
+        mean = F.adaptive_avg_pool2d(target, flow.shape[2:]) / share.clamp(min=1e-6)
         error = end_point_error(scale * flow, mean, share[:, 0] > 0.5)
         total = total + weight * error * flow[0, 0].numel() / flows[0][0, 0].numel()
     return total

@@ -1,10 +1,15 @@
 """FlowNet: the correlation is what a loop gives, flows keep their units, and a few steps of training find a motion."""
 
+import copy
+import math
+from itertools import accumulate
+
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.profiler import ProfilerActivity, profile
 
 from aigc_lib.models.flownet import (
     LEVEL_WEIGHTS,
@@ -74,6 +79,15 @@ def test_the_correlation_has_the_gradient_of_the_loop():
         torch.testing.assert_close(a, b, atol=1e-10, rtol=0)
 
 
+def test_the_correlation_keeps_no_more_products_than_it_says():
+    maps = noise(1, 4, 128, 128)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        result = correlation(maps, maps, radius=8)
+    events = sorted(seen.events(), key=lambda event: event.time_range.start)
+    peak = max(accumulate(event.self_cpu_memory_usage for event in events))
+    assert peak < 2.5 * 4 * result.numel()  # in bytes; with all products at once it is three times the result
+
+
 def test_maps_and_radii_that_do_not_fit_are_named():
     maps = torch.zeros(1, 2, 4, 4)
     with pytest.raises(ValueError, match="of one shape"):
@@ -115,6 +129,15 @@ def test_frames_of_an_odd_size_are_continued_and_their_flow_is_cut_back_exactly(
     assert torch.equal(network(first, second), network(*continued)[:, :, :50, :61])
 
 
+def test_in_mixed_precision_flow_is_added_up_in_float32(network):
+    first, second = noise(2, 1, 3, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        flows = network.pyramid(first, second)
+    assert [flow.dtype for flow in flows[1:]] == [torch.float32] * 3
+    assert copy.deepcopy(network).bfloat16()(first.bfloat16(), second.bfloat16()).dtype == torch.float32
+    assert resize_flow(torch.full((1, 2, 2, 2), 24.125).bfloat16(), (2, 3)).dtype == torch.float32
+
+
 def test_a_pair_does_not_depend_on_its_neighbours_in_the_batch(network):
     first, second = noise(2, 3, 3, 32, 32)
     alone = network(first[1:2], second[1:2])
@@ -129,8 +152,10 @@ def test_only_flownet_c_compares():
 
 
 def test_frames_that_do_not_fit_are_named(network):
-    with pytest.raises(ValueError, match=r"expected two frames \(B, 3, H, W\)"):
+    with pytest.raises(ValueError, match=r"expected two float frames \(B, 3, H, W\)"):
         network(torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32))
+    with pytest.raises(ValueError, match=r"got torch.uint8 \(1, 3, 32, 32\) and torch.uint8"):
+        network(*torch.zeros(2, 1, 3, 32, 32, dtype=torch.uint8))
     with pytest.raises(ValueError, match="of one shape"):
         network(torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 64))
 
@@ -186,6 +211,16 @@ def test_the_end_point_error_is_a_mean_of_lengths():
     assert end_point_error(flow, target, torch.zeros(1, 1, 3, dtype=torch.bool)) == 0
 
 
+@pytest.mark.parametrize("unknown", [1e10, math.inf, math.nan])
+def test_what_is_unknown_has_no_error_and_does_not_pull(unknown):
+    target, valid = noise(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.bool)
+    valid[:, 1:] = True
+    flow = (target + 1).requires_grad_()
+    end_point_error(flow, torch.where(valid[:, None], target, unknown), valid).backward()
+    assert torch.equal(flow.grad[0].ne(0).any(dim=0), valid[0])
+    assert flow.grad.isfinite().all()
+
+
 def test_every_wrong_pixel_pulls_equally_hard_and_a_right_one_not_at_all():
     target = noise(1, 2, 4, 4)
     flow = (target + torch.logspace(-3, 3, 16).view(1, 1, 4, 4)).requires_grad_()
@@ -202,9 +237,10 @@ def test_the_multiscale_loss_of_the_truth_is_zero_whatever_the_unknown_pixels_sa
     assert multiscale_loss(flows, target) < 1e-5
     valid = torch.ones(2, 64, 96, dtype=torch.bool)
     valid[:, ::2] = False
-    spoiled = torch.where(valid[:, None], target, 1e4)
-    assert multiscale_loss(flows, spoiled, valid) < 1e-3
-    assert multiscale_loss(flows, spoiled) > 1
+    for unknown in (1e4, math.inf, math.nan):
+        spoiled = torch.where(valid[:, None], target, unknown)
+        assert multiscale_loss(flows, spoiled, valid) < 1e-3
+        assert not multiscale_loss(flows, spoiled) < 1
 
 
 def test_the_multiscale_loss_counts_pixels_of_full_size_at_every_level():
@@ -219,10 +255,14 @@ def test_losses_name_what_does_not_fit():
     flow = torch.zeros(1, 2, 4, 4)
     with pytest.raises(ValueError, match=r"two flows \(B, 2, H, W\)"):
         end_point_error(flow, flow[:, :1])
-    with pytest.raises(ValueError, match=r"valid must be \(1, 4, 4\), got \(1, 1, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"valid must be bool \(1, 4, 4\), got torch.bool \(1, 1, 4, 4\)"):
         end_point_error(flow, flow, torch.ones(1, 1, 4, 4, dtype=torch.bool))
     with pytest.raises(ValueError, match="expected 1 to 5 flows, got 0"):
         multiscale_loss([], flow)
+    with pytest.raises(ValueError, match="a target of 50×61 is no multiple of a flow of 2×2"):
+        multiscale_loss(
+            FlowNet(FlowNetConfig(**SMALL)).pyramid(*torch.zeros(2, 1, 3, 50, 61)), torch.zeros(1, 2, 50, 61)
+        )
 
 
 # --- several looks ---------------------------------------------------------------------------------------------------
