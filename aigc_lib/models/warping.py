@@ -16,24 +16,26 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     """Sample `image` at the points that `flow` leads to (backward warping), with bilinear interpolation.
 
     Args:
-        image: (B, C, H, W), any range.
+        image: float (B, C, H, W), any range.
         flow: (B, 2, H, W) in pixels; channel 0 points right, channel 1 down.
 
     Returns:
         (B, C, H, W). A zero flow returns the image itself, bit for bit. Points outside the image take the border.
 
     Raises:
-        ValueError: batch, height or width of the two differ, or flow has not two channels.
+        ValueError: batch, height or width of the two differ, flow has not two channels, or one of them is not float.
     """
     if flow.ndim != 4 or flow.shape[1] != 2 or not flow.is_floating_point():
         raise ValueError(f"flow must be float (B, 2, H, W), got {flow.dtype} {tuple(flow.shape)}")
     if image.ndim != 4 or image.shape[0] != flow.shape[0] or image.shape[2:] != flow.shape[2:]:
         raise ValueError(f"image and flow need one batch and size, got {tuple(image.shape)} and {tuple(flow.shape)}")
+    if not image.is_floating_point():
+        raise ValueError(f"image must be float, so that there is something between two pixels, got {image.dtype}")
     # grid_sample takes positions in [-1, 1]. There and back, rounding moves whole pixels a little, unless all it does
     # is to multiply and divide by a power of two: so the picture is continued until its sides are such.
     h, w = image.shape[2:]
     height, width = (1 << (side - 1).bit_length() for side in (h, w))
-    x, y = follow(flow).unbind(dim=1)  # (B, H, W)
+    x, y = follow(flow.to(torch.promote_types(flow.dtype, image.dtype))).unbind(dim=1)  # (B, H, W)
     grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
     framed = F.pad(image.to(grid.dtype), (0, width - w, 0, height - h), mode="replicate")
     return F.grid_sample(framed, grid, padding_mode="border", align_corners=False).to(image.dtype)
@@ -145,4 +147,5 @@ def interpolate(first: Tensor, second: Tensor, forward: Tensor, backward: Tensor
     from_first, from_second, trust_first, trust_second = brought_to(first, second, forward, backward, t)
     # A point that neither knows still needs a colour: then time alone decides.
     weights = (1 - t) * (trust_first + 1e-3), t * (trust_second + 1e-3)
-    return torch.lerp(from_second, from_first, (weights[0] / (weights[0] + weights[1])).expand_as(first))
+    share = (weights[0] / (weights[0] + weights[1])).to(first.dtype).expand_as(first)
+    return torch.lerp(from_second, from_first, share)

@@ -46,6 +46,16 @@ def test_zero_flow_is_the_identity_at_any_size_and_precision(size, dtype):
     assert torch.equal(warp(image, torch.zeros(1, 2, *size, dtype=dtype)), image)
 
 
+@pytest.mark.parametrize("frame", [torch.float64, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("motion", [torch.float32, torch.bfloat16])
+def test_frames_and_flow_may_differ_in_precision(frame, motion):
+    first, second = noise(2, 1, 3, 8, 9, dtype=torch.float64).to(frame)
+    still = torch.zeros(1, 2, 8, 9, dtype=motion)
+    assert torch.equal(warp(first, still), first)
+    assert interpolate(first, second, still, still, 0.5).dtype == frame
+    assert torch.equal(interpolate(first, second, still, still, 0.0), first)
+
+
 @settings(max_examples=30, deadline=None)
 @given(right=st.integers(-5, 5), down=st.integers(-5, 5))
 def test_whole_pixels_move_bit_for_bit_and_the_border_continues(right, down):
@@ -107,6 +117,11 @@ def test_true_flow_finds_the_first_frame_in_the_second():
 def test_what_does_not_fit_is_named(image, flow, message):
     with pytest.raises(ValueError, match=message):
         warp(torch.zeros(image), torch.zeros(flow))
+
+
+def test_bytes_are_no_picture_to_interpolate():
+    with pytest.raises(ValueError, match="image must be float"):
+        warp(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 2, 8, 8))
 
 
 # --- there and back --------------------------------------------------------------------------------------------------
