@@ -51,7 +51,7 @@ def write_flo(path: str | Path, flow: Tensor) -> None:
     if flow.ndim != 3 or flow.shape[0] != 2:
         raise ValueError(f"expected flow of shape (2, H, W), got {tuple(flow.shape)}")
     _, height, width = flow.shape
-    values = flow.detach().cpu().numpy().transpose(1, 2, 0).astype("<f4")
+    values = flow.detach().cpu().float().numpy().transpose(1, 2, 0).astype("<f4")
     Path(path).write_bytes(struct.pack("<fii", FLO_MAGIC, width, height) + values.tobytes())
 
 
@@ -108,7 +108,7 @@ def flow_colors(flow: Tensor, *, longest: float | None = None) -> Tensor:
     """Flow as colours, as Middlebury shows it: the hue is the direction (red right, cyan-blue left), white is rest.
 
     Args:
-        flow: (B, 2, H, W) in pixels.
+        flow: (B, 2, H, W) in pixels. Where nobody knows it, as `read_flo` returns it or NaN, the colour is black.
         longest: the length in pixels that has full colour; longer flow is darkened. None takes the longest there is.
 
     Returns:
@@ -122,10 +122,12 @@ def flow_colors(flow: Tensor, *, longest: float | None = None) -> Tensor:
     if longest is not None and longest <= 0:
         raise ValueError(f"longest must be above 0 pixels, got {longest}")
     right, down = flow.detach().cpu().double().numpy().transpose(1, 0, 2, 3)  # (B, H, W) each
+    known = np.hypot(right, down) < FLO_UNKNOWN  # and not NaN
+    right, down = np.where(known, right, 0), np.where(known, down, 0)
     length = np.hypot(right, down)
     length = length / (longest or length.max() or 1.0)
     place = (np.arctan2(-down, -right) / np.pi + 1) / 2 * WHEEL_PLACES[-1]
     hue = np.stack([np.interp(place, WHEEL_PLACES, channel) for channel in zip(*WHEEL_COLORS, strict=True)], axis=1)
-    length = length[:, None]
-    colors = np.where(length <= 1, 1 - length * (1 - hue), 0.75 * hue)
+    length, known = length[:, None], known[:, None]
+    colors = np.where(length <= 1, 1 - length * (1 - hue), 0.75 * hue) * known
     return torch.from_numpy(2 * colors - 1).float()

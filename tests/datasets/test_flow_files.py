@@ -1,5 +1,7 @@
 """Files with flow: what is written is read again, and means what Middlebury and KITTI say; and its colours."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -23,6 +25,8 @@ def test_flow_survives_its_file(tmp_path_factory, height, width, seed):
     flow = torch.randn(2, height, width, generator=torch.Generator().manual_seed(seed))
     write_flo(path, flow)
     assert torch.equal(read_flo(path), flow)
+    write_flo(path, flow.bfloat16())
+    assert torch.equal(read_flo(path), flow.bfloat16().float())
 
 
 def test_a_flo_file_has_the_bytes_that_middlebury_describes(tmp_path):
@@ -121,6 +125,13 @@ def test_half_the_length_has_half_the_saturation_and_too_much_is_dark():
     colors = (flow_colors(flow, longest=2) + 1) / 2
     assert colors[0, :, 0].T.tolist() == [[1, 0, 0], [1, 0.5, 0.5], [0.75, 0, 0]]
     assert torch.equal(flow_colors(flow), flow_colors(10 * flow))
+
+
+@pytest.mark.parametrize("unknown", [1.7e9, math.inf, math.nan])
+def test_unknown_flow_is_black_and_does_not_pale_the_rest(unknown):
+    flow = torch.tensor([[[[2.0, unknown, 1.0]], [[0.0, unknown, 0.0]]]])
+    colors = (flow_colors(flow) + 1) / 2
+    assert colors[0, :, 0].T.tolist() == [[1, 0, 0], [0, 0, 0], [1, 0.5, 0.5]]
 
 
 def test_the_wheel_has_no_seam():
