@@ -89,11 +89,13 @@ def invert(
         features: images → (B, D), compared beside the pixels, squared errors in proportion to the images' own.
 
     Raises:
-        ValueError: images of another size.
+        ValueError: images of another size, or outside [-1, 1], where no picture of the model can follow.
     """
     c = model.config
     if images.ndim != 4 or images.shape[1:] != (c.n_channels, c.resolution, c.resolution):
         raise ValueError(f"expected (B, {c.n_channels}, {c.resolution}, {c.resolution}), got {tuple(images.shape)}")
+    if images.abs().max() > 1.001:
+        raise ValueError(f"images must be in [-1, 1], got {images.min():.3g} to {images.max():.3g}")
     start = model.mapping.mean_style.expand(len(images), c.n_styles if per_layer else 1, -1)
     w = start.detach().clone().requires_grad_()
     optimiser = torch.optim.Adam([w], lr=learning_rate)

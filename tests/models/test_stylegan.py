@@ -144,6 +144,8 @@ def test_shapes_that_do_not_fit_are_named():
         generator(torch.zeros(2, 9))
     with pytest.raises(ValueError, match=r"styles must be \(B, 6, 8\), got \(2, 5, 8\)"):
         generator.synthesis(torch.zeros(2, 5, 8))
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        generator.synthesis(torch.zeros(2, 6, 8), generator.synthesis.noise(2, generator=rng())[:-1])
     with pytest.raises(ValueError, match=r"\(B, 3, 16, 16\), got \(1, 3, 8, 8\)"):
         StyleDiscriminator(SMALL)(torch.zeros(1, 3, 8, 8))
 
@@ -215,6 +217,8 @@ def test_labels_choose_what_is_made_and_how_it_is_judged():
         generator(z)
     with pytest.raises(ValueError, match=r"needs labels \(2,\), got \(3,\)"):
         discriminator(zero, torch.zeros(3, dtype=torch.long))
+    with pytest.raises(ValueError, match="labels must be from 0 to 2, got 1 to 3"):
+        generator(z, torch.tensor([1, 3]))
     with pytest.raises(ValueError, match="has no classes"):
         small_generator()(z, torch.zeros(2, dtype=torch.long))
 

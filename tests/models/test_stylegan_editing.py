@@ -69,6 +69,7 @@ def test_a_walk_in_w_passes_its_keys_without_a_corner():
 def test_a_walk_with_classes_keeps_one_and_truncation_zero_stands_still():
     config = StyleGANConfig(resolution=8, n_classes=3, latent_dim=8, width=4)
     assert latent_walk(small_generator(config), 5, generator=rng()).shape == (5, 3, 8, 8)
+    assert latent_walk(small_generator(), 5, n_keys=2, generator=rng()).shape == (5, 3, 16, 16)
     film = latent_walk(small_generator(), 5, truncation=0.0, generator=rng())
     torch.testing.assert_close(film, film[:1].expand_as(film), atol=1e-5, rtol=0)
     for wrong in ({"n_frames": 0}, {"n_keys": 1}, {"space": "x"}):
@@ -94,6 +95,8 @@ def test_inversion_finds_a_picture_of_the_generators_own():
     assert with_features.losses[-1] < 0.1 * with_features.losses[0]
     with pytest.raises(ValueError, match=r"expected \(B, 3, 16, 16\), got \(1, 3, 8, 8\)"):
         invert(generator, torch.zeros(1, 3, 8, 8))
+    with pytest.raises(ValueError, match=r"must be in \[-1, 1\], got 0 to 255"):
+        invert(generator, torch.tensor([0.0, 255]).expand(1, 3, 16, 8, 2).flatten(3))
 
 
 def test_directions_are_the_eigenvectors_of_what_styles_are_mapped_with():
