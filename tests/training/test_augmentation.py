@@ -61,13 +61,31 @@ def test_each_transform_takes_part_as_often_as_it_should():
     assert same == pytest.approx((1 - p) ** 3, abs=4 * math.sqrt((1 - p) ** 3 * (1 - (1 - p) ** 3) / n))
 
 
-def test_quarter_turns_at_any_probability_below_one_can_be_told_back():
-    # Turned with probability p by 0, 90, 180 or 270 degrees, a distribution over the four orientations is multiplied by
-    # a circulant matrix with eigenvalues 1 and 1 − p: at p = 1 everything that was known of the orientation is lost.
-    for p in (0.0, 0.5, MAX_PROBABILITY):
-        matrix = (1 - p) * torch.eye(4, dtype=torch.float64) + p / 4
-        expected = torch.tensor([1 - p, 1 - p, 1 - p, 1], dtype=torch.float64)
-        torch.testing.assert_close(torch.linalg.eigvalsh(matrix), expected)
+@pytest.mark.parametrize("p", [0.0, 0.5, MAX_PROBABILITY])
+def test_what_is_drawn_can_be_told_back(p):
+    # A distribution over orientations or places is convolved with that of what is drawn: frequencies are multiplied by
+    # its Fourier coefficients. Where one is zero, nothing is left of that frequency, and distortions could leak.
+    n = 100_000
+    places = random_distortion(n, 1, 32, p, generator=rng()).places.double()
+    error = 5 / math.sqrt(n)
+    mirrored = (torch.linalg.det(places[:, :, :2]) < 0).double().mean().item()
+    assert 1 - 2 * mirrored == pytest.approx(1 - p, abs=error)
+    quarters = torch.atan2(-places[:, 0, 1], places[:, 1, 1]) / (math.pi / 2)
+    exact = (quarters - quarters.round()).abs() < 1e-5  # not turned by an angle beside
+    shares = quarters[exact].round().long().remainder(4).bincount(minlength=4) / exact.sum()
+    kept = torch.fft.fft(shares.double())[1:]
+    torch.testing.assert_close(kept, torch.full_like(kept, 1 - p), atol=error / math.sqrt(1 - p), rtol=0)
+    for shift in places[:, :, 2].T * 16:  # pixels
+        shares = shift.round().long().remainder(256).bincount(minlength=256) / n
+        assert torch.fft.fft(shares.double()).real.min() > 0.99 - 1.23 * p > 0
+
+
+def test_mixed_precision_does_not_round_where_pixels_come_from():
+    drawn = random_distortion(6, 3, 16, 0.8, generator=rng())
+    with torch.autocast("cpu", torch.bfloat16):
+        inside, of_half = drawn.apply(IMAGES), drawn.apply(IMAGES.bfloat16())
+    assert torch.equal(inside, drawn.apply(IMAGES))
+    assert torch.equal(of_half, drawn.apply(IMAGES.bfloat16().float()))
 
 
 def test_gradients_flow_through_and_a_part_of_the_batch_is_distorted_as_in_the_whole():
