@@ -57,7 +57,24 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
     assert whole["part generator"]["mean_path_length"] > 0
 
 
-def test_penalties_are_taken_lazily_and_weigh_as_much():
+@pytest.mark.parametrize(
+    ("player", "every", "weight"),
+    [("discriminator", "penalty_every", "penalty_weight"), ("generator", "path_every", "path_weight")],
+)
+def test_a_penalty_that_is_taken_every_16_steps_weighs_16_times_as_much(player, every, weight):
+    def gradient(how):
+        recipe = trained(0, **how)
+        (real,) = recipe.batch(torch.arange(8))
+        fake = recipe.generate(recipe._styles(), recipe._noise())
+        recipe.discriminator_step(real, fake.detach()) if player == "discriminator" else recipe.generator_step(fake)
+        return torch.cat([p.grad.flatten() for p in recipe.parts[player].parameters() if p.grad is not None])
+
+    without, once, lazily = (gradient({every: k, weight: size}) for k, size in ((1, 0.0), (1, 3.0), (16, 3.0)))
+    assert (once - without).norm() > 1e-3 * without.norm()
+    torch.testing.assert_close(lazily - without, 16 * (once - without), atol=1e-4 * lazily.norm().item(), rtol=1e-3)
+
+
+def test_penalties_are_taken_at_every_16th_step():
     recipe = trained(0)
     due = []
     is_due = recipe._is_due
