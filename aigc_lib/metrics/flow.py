@@ -25,7 +25,7 @@ def classical_flow(first: Tensor, second: Tensor, *, method: str) -> Tensor:
 
     Args:
         first, second: (B, 1 or 3, H, W) in [-1, 1].
-        method: one of `METHODS`, with the settings that its library recommends.
+        method: one of `METHODS`, with its library's own settings; Farnebäck's has none, and gets wide windows.
 
     Returns:
         (B, 2, H, W) in pixels, channel 0 right, channel 1 down, from the first frame to the second.

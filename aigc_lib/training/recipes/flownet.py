@@ -17,7 +17,7 @@ from aigc_lib.training.recipe import Budget, Context, Recipe
 # Motion up to 24 pixels and more (of 128): the real pair, at a third of its size, moves as far. A photograph's pieces
 # in the outlines of emoji: what moves is otherwise flat and gaudy, and what does not is a photograph.
 DATA = {"resolution": 128, "motion": 1.5, "n_objects": 8, "cutouts": 0.5}
-N_PAIRS = 50_000  # more than a run on a CPU sees
+N_PAIRS = 50_000  # 6,250 steps of the laptop's batches until the first one comes again
 N_HELD_OUT = 200
 REAL_SCALES = (0.125, 0.25, 0.5)  # of the motorcycle's 741 × 500 pixels: one to eight pixels of motion at first
 # What turns both frames and their flow, (B, 8, H, W), and the signs that flow has afterwards.
@@ -98,7 +98,7 @@ class ObjectsFlowNet(Recipe):
     @torch.no_grad()
     def preview(self) -> Tensor:
         """Flow of four held-out pairs at a quarter of the resolution, in its pixels: (4, 2, 32, 32) float16."""
-        first, second, _ = _stacked([pairs_for("validation", 4)[i] for i in range(4)])
+        first, second, _ = _stacked(list(pairs_for("validation", 4)))
         network = self.ema.module
         return network.pyramid(*(each.to(self.context.device) for each in (first, second)))[-1].half().cpu()
 
