@@ -321,8 +321,8 @@ class WaveNet(nn.Module):
 def _alike(n_levels: int, n_channels: int) -> Tensor:
     """(Q, C) of mean 0 and variance 1 where the rows of neighbouring levels are alike: random cosines of the level.
 
-    Rows u apart, of 2 from the lowest level to the highest, correlate by exp(−8 u²) on average: random Fourier features
-    (Rahimi and Recht 2007).
+    Rows u apart, of 2 from the lowest level to the highest, correlate by exp(−8 u²) on average (random Fourier features;
+    Rahimi and Recht 2007).
     """
     levels = torch.linspace(-1, 1, n_levels)[:, None]
     return math.sqrt(2) * torch.cos(4 * torch.randn(n_channels) * levels + 2 * math.pi * torch.rand(n_channels))
