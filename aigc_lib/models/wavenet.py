@@ -199,12 +199,6 @@ class WaveNet(nn.Module):
             nn.ReLU(),
             nn.Conv1d(c.skip_channels, c.n_levels, 1),
         )
-        # That neighbouring levels stand for similar sounds is given, not learned: so instrument notes cost after 50
-        # steps what they cost after 100 without it.
-        scores = self.head[3].weight
-        with torch.no_grad():
-            self.embed.weight.copy_(_alike(*self.embed.weight.shape))
-            scores.copy_(_alike(*scores.shape[:2])[:, :, None] / math.sqrt(3 * c.skip_channels))
 
     @property
     def receptive_field(self) -> int:
@@ -316,13 +310,3 @@ class WaveNet(nn.Module):
             )
         if ((labels < 0) | (labels >= labels.new_tensor(c.n_classes))).any():
             raise ValueError(f"labels must be from 0 to below {c.n_classes}, got {labels.tolist()}")
-
-
-def _alike(n_levels: int, n_channels: int) -> Tensor:
-    """(Q, C) of mean 0 and variance 1 where the rows of neighbouring levels are alike: random cosines of the level.
-
-    Rows u apart, of 2 from the lowest level to the highest, correlate by exp(−8 u²) on average (random Fourier features;
-    Rahimi and Recht 2007).
-    """
-    levels = torch.linspace(-1, 1, n_levels)[:, None]
-    return math.sqrt(2) * torch.cos(4 * torch.randn(n_channels) * levels + 2 * math.pi * torch.rand(n_channels))

@@ -307,18 +307,6 @@ def test_bad_input_is_refused_with_what_was_expected(call, message):
         call(model(n_classes=(2,), **MEL))
 
 
-def test_before_training_neighbouring_levels_have_similar_vectors_and_scores():
-    torch.manual_seed(0)
-    network = WaveNet(WaveNetConfig(n_layers=1, residual_channels=400, skip_channels=400))
-    apart = torch.arange(0, 100, 10)
-    for table in (network.embed.weight, network.head[3].weight[:, :, 0]):
-        correlation = torch.nn.functional.cosine_similarity(table[78:79], table[78 + apart]).detach()
-        torch.testing.assert_close(correlation, (-8 * (2 * apart / 255) ** 2).exp(), atol=0.2, rtol=0)
-    assert network.embed.weight.std().item() == pytest.approx(1, abs=0.05)
-    # As PyTorch would have it: uniform in ±1/√C has the variance 1/(3 C).
-    assert network.head[3].weight.std().item() == pytest.approx((3 * 400) ** -0.5, rel=0.05)
-
-
 @pytest.mark.gpu
 def test_the_gpu_computes_what_the_cpu_does():
     torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = "ieee"
