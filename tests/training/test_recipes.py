@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 SMALL = GANConfig(width=8, latent_dim=8)
 # Single samples and words flip with the last bits of other processors; the rest moves in the third digit.
 FLIPS = {"memorised (pixels)": 2, "memorised (features)": 2, "word error rate": 0.06, "DNSMOS": 0.1}
-# One last bit, and a WaveNet's draws go another way, as with another seed. Allowed are three standard deviations or more
-# of the difference of two seeds, estimated from four seeds of speech and three of notes.
+# One last bit, and a WaveNet draws other sound, as with another seed. Allowed are three standard deviations or more of
+# the difference of two seeds, estimated from four seeds of speech and three of notes.
 DRAWN = {"STFT distance": 0.06, "mel-cepstral distortion (dB)": 0.1, "STOI": 0.05, "DNSMOS": 0.2}
 DRAWN |= {"word error rate": 0.4, "in tune": 0.37}
 SHIPPED = sorted(path.stem for path in (data_dir() / "checkpoints").glob("*.safetensors"))
