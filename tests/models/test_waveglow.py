@@ -350,3 +350,16 @@ def read(audio: Tensor, mel: Tensor) -> Tensor:
 def test_bad_input_is_refused_with_what_was_expected(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.gpu
+def test_the_gpu_computes_what_the_cpu_does_and_undoes_it():
+    torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = "ieee"
+    model, mel = speaker()
+    model, mel, audio = model.float(), mel.float(), noise(2, 192).float()
+    with torch.no_grad():
+        z, log_det = model(audio, mel)
+        z_gpu, log_det_gpu = model.cuda()(audio.cuda(), mel.cuda())
+        torch.testing.assert_close(z_gpu.cpu(), z, atol=1e-4, rtol=0)
+        torch.testing.assert_close(log_det_gpu.cpu(), log_det, atol=1e-3, rtol=0)
+        assert (model.inverse(z_gpu, mel.cuda()).cpu() - audio).abs().max() < 1e-5
