@@ -90,27 +90,3 @@ def vocoder_diagram(answer: str) -> bool:
 )
 def price_of_exploring(answer: float) -> bool:
     return math.isclose(answer, 150.0, abs_tol=0.5)
-
-
-@exercise(
-    "2.5-missing-nats",
-    question="missing(stay, n_modes, n_frames): the nats that independent frames miss of a film that jumps at times.",
-    hint="(2.14) with another chain: the next mode is the present one with probability `stay`, otherwise any of the "
-    "others alike. What is the entropy of the next mode, and what is it when the present one is known?",
-)
-def missing_nats(answer: Callable) -> bool:
-    def truth(stay: float, n: int, n_frames: int) -> float:
-        chances = torch.tensor([stay] + [(1 - stay) / (n - 1)] * (n - 1), dtype=torch.float64)
-        return (n_frames - 1) * (math.log(n) + torch.special.xlogy(chances, chances).sum().item())
-
-    cases = ((0.9, 8, 4), (0.5, 3, 10), (1.0, 5, 2), (0.25, 4, 6))
-    return all(math.isclose(answer(*case), truth(*case), abs_tol=1e-6) for case in cases)
-
-
-@exercise(
-    "2.5-whiteness",
-    question="whiteness(rho): squared change over one step by that over two, if frames k apart correlate as rho ** k.",
-    hint="E(x − y)² of two numbers of variance 1 is 2 − 2 times their correlation.",
-)
-def whiteness_of_memory(answer: Callable) -> bool:
-    return all(math.isclose(answer(rho), 1 / (1 + rho), abs_tol=1e-9) for rho in (0.0, 0.5, 0.9, -0.5))
