@@ -8,7 +8,7 @@ Axis letters: B batch, C channels, H W image, K displacements. Images are float 
 pixels, channel 0 right, channel 1 down: the point at p of the first frame is at p + flow(p) of the second.
 
 Differs from the paper in
-- size: five halvings instead of six, and a thirtieth of the weights;
+- size: five halvings instead of six, and a fiftieth of the weights;
 - the correlation: of features at a quarter of the resolution instead of an eighth, which sees smaller things; and each
   channel has mean 0 and variance 1 over both frames, without which everything resembles everything (Jonschkowski et
   al. 2020, arXiv:2006.04902, section 4.2);
@@ -232,7 +232,7 @@ def multiscale_loss(flows: list[Tensor], target: Tensor, valid: Tensor | None = 
     """Σ_l α_l · Σ_p ‖w_l(p) − w*_l(p)‖₂ over levels l, divided by the coarsest one's number of pixels; section 4.
 
     Each flow is compared with the ground truth averaged down to its size, and errors count in pixels of full size.
-    The weights α fall towards the finer levels, but the pixels are four times as many: their product rises.
+    The weights α fall towards the finer levels, but the pixels are four times as many: their product never falls.
 
     Args:
         flows: of `FlowNet.pyramid`, coarse to fine, at most five.

@@ -12,7 +12,7 @@ float in [-1, 1].
 Differs from StyleGAN2 in
 - the sum of the skips goes through tanh: no picture leaves [-1, 1], and plain white stays white under noise;
 - channels change where maps are small: a convolution and bilinear doubling (the paper's filter 1, 3, 3, 1) instead of
-  a transposed convolution and that filter; in the discriminator a 2×2 mean and a convolution. Four times cheaper;
+  a transposed convolution and that filter; in the discriminator a 2×2 mean and a convolution;
 - the mean style is measured once, after training, and not followed.
 """
 
