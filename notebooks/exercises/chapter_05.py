@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -94,6 +95,40 @@ def masked_loss(answer) -> bool:
     kept = targets != 0
     expected = F.cross_entropy(logits[kept], targets[kept])
     return torch.allclose(answer(logits, targets, 0), expected, atol=1e-5)
+
+
+@exercise(
+    "5.2.3-causal",
+    question="causal(x, weights, dilation): a dilated convolution (T,) -> (T,) whose output t sees nothing after t.",
+    hint="Put (k − 1) · dilation zeros before the sequence, none behind it. The last weight belongs to the present.",
+)
+def causal_convolution(answer) -> bool:
+    x = torch.randn(20, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    for weights, dilation in (([0.5, -1.0], 3), ([1.0, 2.0, -0.5], 4), ([2.0], 5)):
+        taps = torch.zeros((len(weights) - 1) * dilation + 1, dtype=torch.float64)
+        taps[::dilation] = torch.tensor(weights[::-1])  # by lag
+        expected = torch.from_numpy(np.convolve(x, taps)[:20])
+        got = answer(x, torch.tensor(weights, dtype=torch.float64), dilation)
+        if got.shape != x.shape or not torch.allclose(got, expected):
+            return False
+    return True
+
+
+@exercise(
+    "5.3.3-best-guess",
+    question="best_guess(probabilities, values): the constant of least expected squared error, and that error.",
+    hint="Set the derivative of the expected squared error to zero. What is the error that remains called?",
+)
+def best_guess(answer) -> bool:
+    values = torch.linspace(-1, 1, 9, dtype=torch.float64)
+    chances = torch.rand(9, generator=torch.Generator().manual_seed(4), dtype=torch.float64).softmax(0)
+    square = torch.tensor([0.5, 0, 0, 0, 0, 0, 0, 0, 0.5], dtype=torch.float64)
+    for p in (chances, square):
+        mean = p @ values
+        guess, error = answer(p, values)
+        if abs(float(guess) - mean) > 1e-6 or abs(float(error) - p @ (values - mean) ** 2) > 1e-6:
+            return False
+    return True
 
 
 @exercise(

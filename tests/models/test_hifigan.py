@@ -244,3 +244,17 @@ def test_a_configuration_survives_json():
     config = HiFiGANConfig(upsample_rates=[8, 4], kernel_sizes=[3, 5, 7], dilations=[[1, 2], [2, 6], [3, 12]])
     assert config == HiFiGANConfig()
     assert hash(config) == hash(HiFiGANConfig())
+
+
+@pytest.mark.gpu
+def test_the_gpu_computes_what_the_cpu_does():
+    torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = "ieee"
+    generator, discriminator = speaker().float(), judges().float()
+    mel = noise(2, 4, 40).float() - 4
+    with torch.no_grad():
+        sound = generator(mel)
+        scores, _ = discriminator(sound)
+        on_gpu = generator.cuda()(mel.cuda())
+        torch.testing.assert_close(on_gpu.cpu(), sound, atol=1e-4, rtol=0)
+        for got, expected in zip(discriminator.cuda()(on_gpu)[0], scores, strict=True):
+            torch.testing.assert_close(got.cpu(), expected, atol=1e-4, rtol=0)

@@ -305,3 +305,15 @@ def test_it_learns_what_its_label_says_and_draws_it():
 def test_bad_input_is_refused_with_what_was_expected(call, message):
     with pytest.raises(ValueError, match=message):
         call(model(n_classes=(2,), **MEL))
+
+
+@pytest.mark.gpu
+def test_the_gpu_computes_what_the_cpu_does():
+    torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = "ieee"
+    network, levels, mel = model(**MEL).float(), random_levels(), random_mel().float()
+    with torch.no_grad():
+        scores = network(levels, mel)
+        drawn = network.generate(24, mel, generator=generator())
+        on_gpu = network.cuda()(levels.cuda(), mel.cuda())
+        torch.testing.assert_close(on_gpu.cpu(), scores, atol=1e-4, rtol=0)
+        assert torch.equal(network.generate(24, mel.cuda(), generator=generator()).cpu(), drawn)

@@ -22,7 +22,11 @@ from aigc_lib.training.recipes.gan import DigitsGAN, GANTraining, shift
 ROOT = Path(__file__).parents[2]
 SMALL = GANConfig(width=8, latent_dim=8)
 # Single samples and words flip with the last bits of other processors; the rest moves in the third digit.
-FLIPS = {"memorised (pixels)": 2, "memorised (features)": 2, "word error rate": 0.06, "DNSMOS": 0.1, "in tune": 0.09}
+FLIPS = {"memorised (pixels)": 2, "memorised (features)": 2, "word error rate": 0.06, "DNSMOS": 0.1}
+# One last bit, and a WaveNet draws other sound, as with another seed. Allowed are three standard deviations or more of
+# the difference of two seeds, estimated from four seeds of speech and three of notes.
+DRAWN = {"STFT distance": 0.06, "mel-cepstral distortion (dB)": 0.1, "STOI": 0.05, "DNSMOS": 0.2}
+DRAWN |= {"word error rate": 0.4, "in tune": 0.37}
 SHIPPED = sorted(path.stem for path in (data_dir() / "checkpoints").glob("*.safetensors"))
 
 
@@ -132,7 +136,7 @@ def test_names_are_full_or_short_and_wrong_ones_list_the_right_ones():
 def test_the_recipes_that_the_course_ships_are_shipped():
     pictures = {"classifier-digits", "gan-digits", "gan-emoji", "vae-digits", "vae-emoji"}
     texts = {"rnn-shakespeare", "transformer-shakespeare", "transformer-pronunciations", "transformer-zh-en"}
-    sounds = {"waveglow-speech", "hifigan-speech"}
+    sounds = {"wavenet-notes", "wavenet-speech", "waveglow-speech", "hifigan-speech"}
     assert pictures | texts | sounds <= set(SHIPPED)
 
 
@@ -163,8 +167,9 @@ def test_the_metrics_in_the_record_are_those_of_the_checkpoint(name):
     record = checkpoints.record_of(name)
     again = training.evaluate(name, device="cpu", **record["evaluation"])
     assert set(again) == set(record["metrics"])
+    allowed = FLIPS | (DRAWN if name.startswith("wavenet") else {})
     for metric, value in record["metrics"].items():
-        assert again[metric] == pytest.approx(value, rel=0.02, abs=FLIPS.get(metric, 0.02)), metric
+        assert again[metric] == pytest.approx(value, rel=0.02, abs=allowed.get(metric, 0.02)), metric
 
 
 def test_sampling_writes_the_pictures_it_says(tmp_path):

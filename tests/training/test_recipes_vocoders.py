@@ -146,6 +146,16 @@ def test_the_flow_is_judged_by_its_bits_and_by_ear(monkeypatch):
     assert asked == [(2, 2, [True, True])]
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["waveglow", "hifigan"])
+def test_every_phase_of_the_training_runs_compiled_in_bfloat16_on_the_gpu(name):
+    how = {"device": "cuda", "precision": "bfloat16", "compile": True}
+    history = run(small(name), profile="smoke", steps=4, progress=False, **how).history
+    assert all(math.isfinite(value) for line in history for value in line.values())
+    if name == "hifigan":  # two steps without the adversary, two with it
+        assert ["discriminator" in line for line in history] == [False, False, True, True]
+
+
 # --- what is shipped -------------------------------------------------------------------------------------------------
 
 

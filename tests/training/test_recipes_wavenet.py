@@ -131,3 +131,27 @@ def test_speech_is_learned_from_stretches_with_their_mel_and_spoken_from_mels():
     assert bits == pytest.approx(8, abs=0.5)
     with pytest.raises(ValueError, match="80 bins and 256 samples a frame"):
         SpeechWaveNet(WaveNetConfig(n_mels=40))
+
+
+def test_speech_goes_on_to_the_same_bits_is_judged_by_ear_and_written(tmp_path):
+    def speech(steps, out):
+        recipe = SpeechWaveNet(WaveNetConfig(**TINY, n_mels=80))
+        recipe.preview = lambda: None
+        return run(recipe, profile="smoke", device="cpu", steps=steps, out=out, progress=False).recipe
+
+    speech(3, tmp_path / "whole")
+    speech(1, tmp_path / "parts")
+    parts = speech(3, tmp_path / "parts").inference_parts()
+    states = [checkpoints.read(tmp_path / name / "last.safetensors")["states"] for name in ("whole", "parts")]
+    for state in ("part model", "ema"):
+        assert all(torch.equal(states[0][state][key], states[1][state][key]) for key in states[0][state])
+
+    metrics = SpeechWaveNet.evaluate(parts, n=1, generator=torch.Generator().manual_seed(0))
+    assert metrics["bits a sample"] == pytest.approx(8, abs=0.5)
+    assert metrics["STOI"] < 0.5  # nothing learned yet
+    assert metrics["word error rate"] > 0.5
+
+    path = SpeechWaveNet.sample(parts, tmp_path / "one.wav", n=1, generator=torch.Generator().manual_seed(0))
+    sound, rate = soundfile.read(path)
+    truth, _, _ = SpeechWaveNet.sentences("test")[0]
+    assert (len(sound), rate) == (truth.shape[1], 16_000)
