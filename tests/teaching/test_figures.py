@@ -69,6 +69,20 @@ def test_the_picture_is_an_opaque_png_on_white(shown):
     assert 600 < picture.shape[1] < 900
 
 
+def test_a_plot_travels_with_a_palette_and_a_photograph_with_all_its_colours():
+    def travelled(pixels):
+        fig, ax = figures.figure(height=2)
+        ax.imshow(pixels)
+        return Image.open(io.BytesIO(figures.png(fig, crop=True)))
+
+    random = np.random.default_rng(0)
+    plot = travelled(np.linspace(0, 1, 400).reshape(20, 20))
+    photograph = travelled(random.uniform(size=(60, 60, 3)))
+    assert plot.mode == "P" and plot.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+    assert photograph.mode == "RGBA"
+    assert len(photograph.getcolors(maxcolors=10**6)) > 1000
+
+
 def test_showing_closes_the_figure(shown):
     fig, _ = figure()
     show(fig, "caption", "alt")
