@@ -78,7 +78,8 @@ def test_a_plot_travels_with_a_palette_and_a_photograph_with_all_its_colours():
     random = np.random.default_rng(0)
     plot = travelled(np.linspace(0, 1, 400).reshape(20, 20))
     photograph = travelled(random.uniform(size=(60, 60, 3)))
-    assert plot.mode == "P" and plot.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+    assert plot.mode == "P"
+    assert plot.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
     assert photograph.mode == "RGBA"
     assert len(photograph.getcolors(maxcolors=10**6)) > 1000
 
