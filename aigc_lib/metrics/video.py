@@ -45,7 +45,8 @@ def psnr(made: Tensor, true: Tensor, where: Tensor | None = None) -> Tensor:
         ValueError: shapes that do not go together, or values outside [-1, 1].
     """
     _same_frames(made, true)
-    error = _mean((made.double() - true.double()).square(), where)
+    made, true = _in_double(made), _in_double(true)
+    error = _mean((made - true).square(), where)
     return 10 * torch.log10(_PEAK**2 / error)
 
 
@@ -58,7 +59,7 @@ def ssim(made: Tensor, true: Tensor, where: Tensor | None = None) -> Tensor:
     _same_frames(made, true)
     if min(made.shape[2:]) <= 2 * _RADIUS:
         raise ValueError(f"the window has 11 × 11 pixels, the frames only {made.shape[2]} × {made.shape[3]}")
-    x, y = made.double(), true.double()
+    x, y = _in_double(made), _in_double(true)
     mean_x, mean_y = _blur(x), _blur(y)
     variance_x, variance_y = _blur(x * x) - mean_x.square(), _blur(y * y) - mean_y.square()
     covariance = _blur(x * y) - mean_x * mean_y
@@ -121,7 +122,8 @@ def whiteness(frames: Tensor) -> float:
         ValueError: fewer than three frames, not in [-1, 1], or a clip in which nothing changes over two steps.
     """
     _same_frames(frames, frames)
-    one, two = ((frames[gap:] - frames[:-gap]).double().square().mean() for gap in (1, 2))
+    frames = _in_double(frames)
+    one, two = ((frames[gap:] - frames[:-gap]).square().mean() for gap in (1, 2))
     if not two > 0:  # NaN for fewer than three frames
         raise ValueError(f"expected at least 3 frames that change, got {len(frames)}")
     return (one / two).item()
@@ -131,6 +133,10 @@ def _length(flow: Tensor) -> Tensor:
     return torch.linalg.vector_norm(flow, dim=1).mean()
 
 
+def _in_double(frames: Tensor) -> Tensor:
+    return frames.to("cpu", torch.float64)  # not every device has float64
+
+
 def _mean(values: Tensor, where: Tensor | None) -> Tensor:
     """Mean (B,) of (B, C, H, W) over channels and the pixels of (B, H, W) that count."""
     values = values.mean(dim=1)
@@ -138,6 +144,7 @@ def _mean(values: Tensor, where: Tensor | None) -> Tensor:
         return values.mean(dim=(1, 2))
     if where.shape != values.shape or where.dtype != torch.bool:
         raise ValueError(f"expected `where` as bool (B, H, W) like the frames, got {where.dtype} {tuple(where.shape)}")
+    where = where.to(values.device)
     return (values * where).sum(dim=(1, 2)) / where.sum(dim=(1, 2))
 
 

@@ -32,7 +32,7 @@ def equal(before: list[torch.Tensor], after: list[torch.Tensor]) -> bool:
 def test_each_step_moves_one_player_and_leaves_the_other_bit_for_bit():
     recipe = trained(penalty_every=1, path_every=1)
     (real,) = recipe.batch(torch.arange(8))
-    fake = recipe.generate(recipe._styles(), recipe._noise())
+    fake = recipe.generate(recipe.styles(), recipe.noise_maps())
     before = {part: weights(recipe, part) for part in ("generator", "discriminator")}
     recipe.discriminator_step(real, fake.detach())
     assert equal(before["generator"], weights(recipe, "generator"))
@@ -65,7 +65,7 @@ def test_a_penalty_that_is_taken_every_16_steps_weighs_16_times_as_much(player, 
     def gradient(how):
         recipe = trained(0, **how)
         (real,) = recipe.batch(torch.arange(8))
-        fake = recipe.generate(recipe._styles(), recipe._noise())
+        fake = recipe.generate(recipe.styles(), recipe.noise_maps())
         recipe.discriminator_step(real, fake.detach()) if player == "discriminator" else recipe.generator_step(fake)
         return torch.cat([p.grad.flatten() for p in recipe.parts[player].parameters() if p.grad is not None])
 
@@ -86,7 +86,7 @@ def test_penalties_are_taken_at_every_16th_step():
 
 
 def test_styles_are_mixed_as_often_as_asked():
-    never, always = trained(0, mixing=0.0)._styles(), trained(0, mixing=1.0)._styles()
+    never, always = trained(0, mixing=0.0).styles(), trained(0, mixing=1.0).styles()
     assert never.shape == (8, SMALL.n_styles, 8)
     assert torch.equal(never, never[:, :1].expand_as(never))
     assert (always[:, 0] != always[:, -1]).any(dim=1).all()

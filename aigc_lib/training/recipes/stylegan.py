@@ -80,7 +80,7 @@ class StyleGANRecipe(GANRecipe):
 
     def step(self, real: Tensor) -> dict[str, Tensor]:
         with self.context.accelerator.autocast():
-            fake = self.generate(self._styles(), self._noise()).float()
+            fake = self.generate(self.styles(), self.noise_maps()).float()
         return self.discriminator_step(real, fake.detach()) | self.generator_step(fake)
 
     def discriminator_step(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
@@ -112,7 +112,7 @@ class StyleGANRecipe(GANRecipe):
         loss, penalty = generator_loss(fake_logits, "non-saturating"), torch.zeros((), device=fake.device)
         if self._is_due("generator", how.path_every):
             w = generator.mapping(context.noise(self.config.latent_dim))
-            images = generator.synthesis(w[:, None].expand(-1, self.config.n_styles, -1), self._noise())
+            images = generator.synthesis(w[:, None].expand(-1, self.config.n_styles, -1), self.noise_maps())
             path = path_length_penalty(images, w, generator.mean_path_length, generator=context.generator)
             generator.mean_path_length.copy_(context.accelerator.reduce(path.mean_length, reduction="mean"))
             penalty = path.penalty
@@ -126,7 +126,8 @@ class StyleGANRecipe(GANRecipe):
         states = self.optimisers[player].state.values()
         return (int(next(iter(states))["step"]) if states else 0) % every == 0
 
-    def _styles(self) -> Tensor:
+    def styles(self) -> Tensor:
+        """Styles (B, L, Z) of a batch of noise, some of them mixed."""
         context, n_styles = self.context, self.config.n_styles
         first, second = (self.parts["generator"].styles(context.noise(self.config.latent_dim)) for _ in range(2))
         crossover = torch.randint(1, n_styles, (context.batch_size,), generator=context.generator)
@@ -134,7 +135,8 @@ class StyleGANRecipe(GANRecipe):
         crossover = torch.where(mixed, crossover, n_styles)
         return mix_styles(first, second, context.share(crossover).to(context.device))
 
-    def _noise(self) -> list[Tensor]:
+    def noise_maps(self) -> list[Tensor]:
+        """Noise for each layer of each image, (B, 1, H, W)."""
         return [self.context.noise(1, size, size) for size in self.parts["generator"].synthesis.noise_sizes]
 
     def _distorted(self, images: Tensor) -> Tensor:
