@@ -6,12 +6,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from aigc_lib import datasets
+from aigc_lib.datasets.base import Images
+from aigc_lib.datasets.provenance import info
+from aigc_lib.datasets.rendered import STYLES
 from aigc_lib.metrics import images as image_metrics
 from aigc_lib.models.stylegan import StyleGANConfig
 from aigc_lib.training import checkpoints
 from aigc_lib.training.engine import run
 from aigc_lib.training.recipes import gan, resolve
-from aigc_lib.training.recipes.stylegan import EmojiStyleGAN, StyleGANTraining
+from aigc_lib.training.recipes.stylegan import ChosenAvatarsStyleGAN, EmojiStyleGAN, StyleGANTraining
 
 SMALL = StyleGANConfig(resolution=32, latent_dim=8, width=2, discriminator_width=2, max_width=4, n_layers=2)
 
@@ -144,3 +148,52 @@ def test_it_is_judged_as_the_gan_of_chapter_3_and_by_its_path_length(monkeypatch
     assert found.pop("perceptual path length in W") > 0
     assert found == same
     assert len(same) == 6
+
+
+class Shades(EmojiStyleGAN):
+    """Class 0 is dark, class 1 is bright."""
+
+    @classmethod
+    def pictures(cls, split):
+        labels = torch.arange(64) % 2
+        images = (labels * 1.2 - 0.6).view(-1, 1, 1, 1).expand(-1, 3, 8, 8).contiguous()
+        return Images(images, labels=labels, keys=[str(i) for i in range(64)], info=info("emoji"), split=split)
+
+
+def test_a_network_of_classes_learns_to_paint_the_one_that_is_asked_for():
+    config = StyleGANConfig(
+        resolution=8, latent_dim=8, width=8, discriminator_width=8, max_width=8, n_layers=2, n_classes=2
+    )
+    result = run(Shades(config), profile="smoke", device="cpu", steps=150, progress=False)
+    generator = result.recipe.parts["generator"]
+    z = torch.randn(32, 8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        dark, bright = (generator(z, torch.full((32,), label)).mean() for label in (0, 1))
+    assert bright - dark > 0.4
+
+
+def test_the_chosen_avatars_are_of_64_pixels_and_each_has_the_label_of_its_style():
+    pictures = ChosenAvatarsStyleGAN.pictures("validation")
+    assert pictures.images.shape[1:] == (3, 64, 64)
+    for label, style in enumerate(STYLES):
+        expected = datasets.load("avatars", "validation", style=style, resolution=64).images
+        assert torch.equal(pictures.images[pictures.labels == label], expected)
+
+
+def test_the_chosen_avatars_train_and_are_judged(monkeypatch):
+    config = StyleGANConfig(
+        resolution=64, latent_dim=8, width=2, discriminator_width=2, max_width=4, n_layers=2, n_classes=len(STYLES)
+    )
+    whole = ChosenAvatarsStyleGAN.pictures
+
+    def few(cls, split):
+        pictures = whole(split)
+        pictures.images, pictures.labels = pictures.images[::40], pictures.labels[::40]
+        return pictures
+
+    monkeypatch.setattr(ChosenAvatarsStyleGAN, "pictures", classmethod(few))
+    result = run(ChosenAvatarsStyleGAN(config), profile="smoke", device="cpu", steps=2, progress=False)
+    parts = result.recipe.inference_parts()
+    assert parts["generator"].sample(2, generator=torch.Generator().manual_seed(0)).shape == (2, 3, 64, 64)
+    quality = ChosenAvatarsStyleGAN.evaluate(parts, n=8, generator=torch.Generator().manual_seed(0))
+    assert quality["perceptual path length in W"] > 0

@@ -20,6 +20,7 @@ _WHERE = {
     "flownet-objects": ("aigc_lib.training.recipes.flownet", "ObjectsFlowNet"),
     "stylegan-emoji": ("aigc_lib.training.recipes.stylegan", "EmojiStyleGAN"),
     "stylegan-avatars": ("aigc_lib.training.recipes.stylegan", "AvatarsStyleGAN"),
+    "stylegan-avatars-64": ("aigc_lib.training.recipes.stylegan", "ChosenAvatarsStyleGAN"),
     "interpolation-film": ("aigc_lib.training.recipes.interpolation", "FilmInterpolation"),
     "classifier-digits": ("aigc_lib.training.recipes.classifier", "DigitsClassifier"),
 }

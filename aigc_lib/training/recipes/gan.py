@@ -11,6 +11,7 @@ from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from aigc_lib import datasets
+from aigc_lib.datasets.base import Images
 from aigc_lib.metrics import images as image_metrics
 from aigc_lib.metrics.features import feature_network, features
 from aigc_lib.models.classifier import predict
@@ -85,7 +86,7 @@ class GANRecipe(Recipe):
 
     def prepare(self, context: Context, total_steps: int) -> None:
         self.context = context
-        self.images = datasets.load(self.dataset, **self.data_options()).images
+        self.images = self.pictures("train").images
         self.parts = {name: part.to(context.device) for name, part in self.build(self.config).items()}
         self.optimisers = {
             name: Adam(part.parameters(), lr=self.how.learning_rate, betas=(0.0, 0.99))
@@ -98,6 +99,11 @@ class GANRecipe(Recipe):
     def data_options(cls) -> dict[str, int]:
         """What the data set is loaded with."""
         return {}
+
+    @classmethod
+    def pictures(cls, split: str) -> Images:
+        """What is learned from ("train"), or what samples are compared with."""
+        return datasets.load(cls.dataset, split, **cls.data_options())
 
     @property
     def n_examples(self) -> int:
@@ -174,9 +180,7 @@ class GANRecipe(Recipe):
     @classmethod
     def evaluate(cls, parts: dict[str, nn.Module], *, n: int, generator: torch.Generator) -> dict[str, float]:
         """Fréchet distance, precision and recall (k = 3) and memorisation, `n` samples against held-out images."""
-        train, held_out = (
-            datasets.load(cls.dataset, split, **cls.data_options()).images for split in ("train", "test")
-        )
+        train, held_out = (cls.pictures(split).images for split in ("train", "test"))
         fake = parts["generator"].sample(n, generator=generator).cpu()
         seen, real, made = (features(cls.feature_network, images) for images in (train, held_out[:n], fake))
         quality = image_metrics.precision_recall(real, made)

@@ -9,6 +9,8 @@ from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel
 
 from aigc_lib import datasets
+from aigc_lib.datasets.base import Images
+from aigc_lib.datasets.rendered import STYLES
 from aigc_lib.metrics.images import perceptual_path_length
 from aigc_lib.models.gan import discriminator_loss, generator_loss, r1_penalty
 from aigc_lib.models.stylegan import (
@@ -65,7 +67,8 @@ class StyleGANRecipe(GANRecipe):
 
     def prepare(self, context: Context, total_steps: int) -> None:
         self.context = context
-        self.images = datasets.load(self.dataset, **self.data_options()).images
+        pictures = self.pictures("train")
+        self.images, self.labels = pictures.images, pictures.labels
         parts = self.build(self.config) | {"discriminator": StyleDiscriminator(self.config)}
         # Convolutions of few channels are a fifth faster with the channels last.
         parts = {name: part.to(context.device, memory_format=torch.channels_last) for name, part in parts.items()}
@@ -78,12 +81,17 @@ class StyleGANRecipe(GANRecipe):
         self.generate = context.compiled(parts["generator"].synthesis)
         self.judge = context.compiled(parts["discriminator"])
 
-    def step(self, real: Tensor) -> dict[str, Tensor]:
-        with self.context.accelerator.autocast():
-            fake = self.generate(self.styles(), self.noise_maps()).float()
-        return self.discriminator_step(real, fake.detach()) | self.generator_step(fake)
+    def batch(self, indices: Tensor) -> tuple[Tensor, ...]:
+        images = self.images[indices]
+        return (images, self.labels[indices]) if self.config.n_classes else (images,)
 
-    def discriminator_step(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    def step(self, real: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        """Both players; where there are classes, fakes are asked to be of those that the reals are of."""
+        with self.context.accelerator.autocast():
+            fake = self.generate(self.styles(labels), self.noise_maps()).float()
+        return self.discriminator_step(real, fake.detach(), labels) | self.generator_step(fake, labels)
+
+    def discriminator_step(self, real: Tensor, fake: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         """Teach D to tell reals from fakes, which arrive as mere pictures."""
         context, how = self.context, self.how
         real, fake = self._distorted(real), self._distorted(fake)
@@ -91,27 +99,27 @@ class StyleGANRecipe(GANRecipe):
         if self._is_due("discriminator", how.penalty_every):
             # Second derivatives: in float32, and not through torch.compile, which has none.
             real.requires_grad_()
-            real_logits, fake_logits = self.parts["discriminator"](real), self.parts["discriminator"](fake)
+            real_logits, fake_logits = (self.parts["discriminator"](each, labels) for each in (real, fake))
             penalty = r1_penalty(real_logits, real)
         else:
             with context.accelerator.autocast():
-                real_logits, fake_logits = self.judge(real).float(), self.judge(fake).float()
+                real_logits, fake_logits = (self.judge(each, labels).float() for each in (real, fake))
         loss = discriminator_loss(real_logits, fake_logits, "non-saturating")
         context.update(loss + penalty * how.penalty_every * how.penalty_weight / 2, self.optimisers["discriminator"])
         signs = context.accelerator.reduce(real_logits.detach().sign().mean(), reduction="mean")
         self.augmentation.update(signs, context.batch_size)
         return {"discriminator": loss.detach(), "augmented": self.augmentation.probability.clone()}
 
-    def generator_step(self, fake: Tensor) -> dict[str, Tensor]:
+    def generator_step(self, fake: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         """Teach G that its fakes be taken for real. Gradients flow through D; its optimiser does not move."""
         context, how = self.context, self.how
         generator, discriminator = self.parts["generator"], self.parts["discriminator"]
         discriminator.requires_grad_(False)
         with context.accelerator.autocast():
-            fake_logits = self.judge(self._distorted(fake)).float()
+            fake_logits = self.judge(self._distorted(fake), labels).float()
         loss, penalty = generator_loss(fake_logits, "non-saturating"), torch.zeros((), device=fake.device)
         if self._is_due("generator", how.path_every):
-            w = generator.mapping(context.noise(self.config.latent_dim))
+            w = generator.mapping(context.noise(self.config.latent_dim), labels)
             images = generator.synthesis(w[:, None].expand(-1, self.config.n_styles, -1), self.noise_maps())
             path = path_length_penalty(images, w, generator.mean_path_length, generator=context.generator)
             generator.mean_path_length.copy_(context.accelerator.reduce(path.mean_length, reduction="mean"))
@@ -126,10 +134,12 @@ class StyleGANRecipe(GANRecipe):
         states = self.optimisers[player].state.values()
         return (int(next(iter(states))["step"]) if states else 0) % every == 0
 
-    def styles(self) -> Tensor:
+    def styles(self, labels: Tensor | None = None) -> Tensor:
         """Styles (B, L, Z) of a batch of noise, some of them mixed."""
         context, n_styles = self.context, self.config.n_styles
-        first, second = (self.parts["generator"].styles(context.noise(self.config.latent_dim)) for _ in range(2))
+        first, second = (
+            self.parts["generator"].styles(context.noise(self.config.latent_dim), labels) for _ in range(2)
+        )
         crossover = torch.randint(1, n_styles, (context.batch_size,), generator=context.generator)
         mixed = torch.rand(context.batch_size, generator=context.generator) < self.how.mixing
         crossover = torch.where(mixed, crossover, n_styles)
@@ -159,8 +169,10 @@ class StyleGANRecipe(GANRecipe):
         """As `GANRecipe.evaluate`, and the mean perceptual path length in W of n / 4 paths."""
         model = parts["generator"]
         quality = super().evaluate(parts, n=n, generator=generator)
-        z = torch.randn(2, max(n // 4, 1), model.config.latent_dim, generator=generator)
-        first, second = (model.styles(each.to(model.synthesis.constant.device)) for each in z)
+        c, n, here = model.config, max(n // 4, 1), model.synthesis.constant.device
+        z = torch.randn(2, n, c.latent_dim, generator=generator).to(here)
+        labels = torch.randint(c.n_classes, (n,), generator=generator).to(here) if c.n_classes else None
+        first, second = (model.styles(each, labels) for each in z)
         lengths = perceptual_path_length(
             model.synthesis, first, second, network=cls.feature_network, generator=generator
         )
@@ -200,3 +212,31 @@ class AvatarsStyleGAN(EmojiStyleGAN):
     @classmethod
     def default_config(cls) -> StyleGANConfig:
         return StyleGANConfig(resolution=32, width=16, discriminator_width=16)
+
+
+class ChosenAvatarsStyleGAN(StyleGANRecipe):
+    """Which kind of drawing it is to be can be asked for: class i is the i-th of `datasets.rendered.STYLES`."""
+
+    name = "stylegan-avatars-64"
+    dataset = "avatars"
+    feature_network = "efficientnet-lite0"
+    budgets: ClassVar[dict[str, Budget]] = {
+        "smoke": Budget(steps=4, batch_size=4, log_every=2, n_previews=2),
+        "laptop": Budget(steps=20, batch_size=16, log_every=5, n_previews=8),
+        "gpu": Budget(steps=100_000, batch_size=64, log_every=100, checkpoint_every=2_000, n_previews=8),
+    }
+
+    @classmethod
+    def default_config(cls) -> StyleGANConfig:
+        return StyleGANConfig(resolution=64, width=32, discriminator_width=32, n_classes=len(STYLES))
+
+    @classmethod
+    def pictures(cls, split: str) -> Images:
+        kinds = [datasets.load(cls.dataset, split, style=style, resolution=64) for style in STYLES]
+        return Images(
+            torch.cat([kind.images for kind in kinds]),
+            labels=torch.arange(len(kinds)).repeat_interleave(torch.tensor([len(kind) for kind in kinds])),
+            keys=[f"{style}-{i}" for style, kind in zip(STYLES, kinds, strict=True) for i in range(len(kind))],
+            info=kinds[0].info,
+            split=split,
+        )
