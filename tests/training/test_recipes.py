@@ -137,7 +137,8 @@ def test_the_recipes_that_the_course_ships_are_shipped():
     pictures = {"classifier-digits", "gan-digits", "gan-emoji", "vae-digits", "vae-emoji"}
     texts = {"rnn-shakespeare", "transformer-shakespeare", "transformer-pronunciations", "transformer-zh-en"}
     sounds = {"wavenet-notes", "wavenet-speech", "waveglow-speech", "hifigan-speech"}
-    assert pictures | texts | sounds <= set(SHIPPED)
+    films = {"flownet-objects", "interpolation-film", "stylegan-avatars", "stylegan-emoji"}
+    assert pictures | texts | sounds | films <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
