@@ -61,6 +61,19 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
     assert whole["part generator"]["mean_path_length"] > 0
 
 
+def test_the_learning_rate_falls_to_nothing_in_the_last_steps():
+    rates = []
+
+    class Noting(EmojiStyleGAN):
+        def discriminator_step(self, *players):
+            rates.append([each.param_groups[0]["lr"] for each in self.optimisers.values()])
+            return super().discriminator_step(*players)
+
+    recipe = Noting(SMALL, StyleGANTraining(learning_rate=0.01, decay=0.5))
+    run(recipe, profile="smoke", device="cpu", steps=8, progress=False)
+    assert torch.tensor(rates).mT.tolist() == [pytest.approx([0.01] * 5 + [0.0075, 0.005, 0.0025])] * 2
+
+
 @pytest.mark.parametrize(
     ("player", "every", "weight"),
     [("discriminator", "penalty_every", "penalty_weight"), ("generator", "path_every", "path_weight")],

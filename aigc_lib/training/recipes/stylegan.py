@@ -33,6 +33,7 @@ class StyleGANTraining:
 
     Args:
         learning_rate: of both Adam optimisers, β = (0, 0.99).
+        decay: share of the steps, at the end, in which it falls to zero in a straight line.
         penalty_weight: γ of R1, (γ/2)·E‖∇a‖² on reals as the discriminator sees them.
         path_weight: of the path length penalty; the paper's rule gives 0.25 for 32 pixels (arXiv:1912.04958).
         penalty_every, path_every: they are taken every so many steps, as many times heavier (arXiv:1912.04958,
@@ -45,6 +46,7 @@ class StyleGANTraining:
     """
 
     learning_rate: float = 2.5e-3
+    decay: float = 0.0
     penalty_weight: float = 0.1
     penalty_every: int = 16
     path_weight: float = 0.01
@@ -66,7 +68,7 @@ class StyleGANRecipe(GANRecipe):
         return {"generator": StyleGenerator(config)}
 
     def prepare(self, context: Context, total_steps: int) -> None:
-        self.context = context
+        self.context, self.total_steps = context, total_steps
         pictures = self.pictures("train")
         self.images, self.labels = pictures.images, pictures.labels
         parts = self.build(self.config) | {"discriminator": StyleDiscriminator(self.config)}
@@ -87,6 +89,7 @@ class StyleGANRecipe(GANRecipe):
 
     def step(self, real: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         """Both players; where there are classes, fakes are asked to be of those that the reals are of."""
+        self._set_learning_rate()
         with self.context.accelerator.autocast():
             fake = self.generate(self.styles(labels), self.noise_maps()).float()
         return self.discriminator_step(real, fake.detach(), labels) | self.generator_step(fake, labels)
@@ -129,10 +132,20 @@ class StyleGANRecipe(GANRecipe):
         self.ema.update_parameters(generator)
         return {"generator": loss.detach()}
 
-    def _is_due(self, player: str, every: int) -> bool:
+    def _steps_of(self, player: str) -> int:
         # Adam counts its own steps, and the count is in its state: a resumed run keeps the rhythm.
         states = self.optimisers[player].state.values()
-        return (int(next(iter(states))["step"]) if states else 0) % every == 0
+        return int(next(iter(states))["step"]) if states else 0
+
+    def _is_due(self, player: str, every: int) -> bool:
+        return self._steps_of(player) % every == 0
+
+    def _set_learning_rate(self) -> None:
+        left = max(0.0, 1 - self._steps_of("discriminator") / self.total_steps)
+        share = min(1.0, left / self.how.decay) if self.how.decay else 1.0
+        for optimiser in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = share * self.how.learning_rate
 
     def styles(self, labels: Tensor | None = None) -> Tensor:
         """Styles (B, L, Z) of a batch of noise, some of them mixed."""
@@ -188,6 +201,7 @@ class EmojiStyleGAN(StyleGANRecipe):
     name = "stylegan-emoji"
     dataset = "emoji"
     feature_network = "efficientnet-lite0"
+    training = StyleGANTraining(decay=0.25)
     budgets: ClassVar[dict[str, Budget]] = {
         "smoke": Budget(steps=6, batch_size=8, log_every=2, n_previews=2),
         "laptop": Budget(steps=40, batch_size=16, log_every=10, n_previews=8),
@@ -208,6 +222,7 @@ class AvatarsStyleGAN(EmojiStyleGAN):
 
     name = "stylegan-avatars"
     dataset = "avatars"
+    training = StyleGANTraining()
 
     @classmethod
     def default_config(cls) -> StyleGANConfig:
