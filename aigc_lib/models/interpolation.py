@@ -107,7 +107,7 @@ class FrameSynthesis(nn.Module):
 
 
 def both_flows(estimator: Callable[[Tensor, Tensor], Tensor], first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Flow from the first frames to the second and back, (B, 2, H, W) each, in three looks (`flownet.estimate_flow`).
+    """Flow from the first frames to the second and back, (B, 2, H, W) each, in two looks (`flownet.estimate_flow`).
 
     Args:
         estimator: a `FlowNet`, or anything that takes two batches of frames and gives a flow.
@@ -115,7 +115,7 @@ def both_flows(estimator: Callable[[Tensor, Tensor], Tensor], first: Tensor, sec
     """
     scale = _scale(first)
     frames = torch.cat([first, second]), torch.cat([second, first])
-    forward, backward = estimate_flow(estimator, *frames, scales=(scale / 4, scale / 2, scale)).float().chunk(2)
+    forward, backward = estimate_flow(estimator, *frames, scales=(scale / 2, scale)).float().chunk(2)
     return forward, backward
 
 

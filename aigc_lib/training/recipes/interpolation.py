@@ -22,7 +22,6 @@ from aigc_lib.training.recipe import Budget, Context, Recipe
 HEIGHT = 144  # of the film's frames; they are 256 wide
 WINDOW = 5  # frames: two that are given, up to four steps apart, and what lies between
 CROP, STRIDE = 96, 8  # pixels: the side of a piece, a multiple of FlowNet's 32, and from one place of it to the next
-FLOOR = 1e-3  # added to an error before its logarithm is taken: an eighth of a colour's level is as good as none
 MOST = 0.01  # a pair counts if at least so much of it moves: of fewer pixels a mean says little
 
 
@@ -77,13 +76,12 @@ class FilmInterpolation(Recipe):
             with torch.no_grad():
                 forward, backward = both_flows(self.estimator, first, second)
             made = self.parts["synthesis"](first, second, forward, backward, middle / distance).float()
-        errors = (made - true).abs().mean(dim=(1, 2, 3))
-        # Judged in decibels: a window in which little moves counts as much as one in which much does.
-        context.update((errors + FLOOR).log().mean(), self.optimisers["synthesis"], max_norm=1.0)
+        loss = (made - true).abs().mean()
+        context.update(loss, self.optimisers["synthesis"], max_norm=1.0)
         self.schedulers["synthesis"].step()
         with torch.no_grad():
             plain = interpolate(first, second, forward, backward, middle / distance)
-        return {"error": errors.mean().detach(), "error of warping alone": (plain - true).abs().mean()}
+        return {"error": loss.detach(), "error of warping alone": (plain - true).abs().mean()}
 
     def varied(self, windows: Tensor) -> Tensor:
         """Pieces of (B, 3, C, H, W), the likelier the more happens in them; mirrored, in other colours, at random."""
