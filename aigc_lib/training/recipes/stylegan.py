@@ -141,7 +141,7 @@ class StyleGANRecipe(GANRecipe):
         return self._steps_of(player) % every == 0
 
     def _set_learning_rate(self) -> None:
-        left = max(0.0, 1 - self._steps_of("discriminator") / self.total_steps)
+        left = max(0.0, 1 - self._steps_of("discriminator") / max(self.total_steps, 1))
         share = min(1.0, left / self.how.decay) if self.how.decay else 1.0
         for optimiser in self.optimisers.values():
             for group in optimiser.param_groups:
