@@ -83,7 +83,7 @@ def spoken(text: str, sample_rate: int = VOICE_RATE, *, seed: int = 0) -> torch.
     if sample_rate not in RATES:
         raise ValueError(f"expected a sample rate of {', '.join(map(str, RATES))} hertz, got {sample_rate}")
     _, wave = _voice()(text, seed)
-    return torch.from_numpy(_resample(_to_16_bits(wave), sample_rate).astype(np.float32) / 2**15)
+    return torch.from_numpy(resampled(wave, sample_rate))
 
 
 def sentences(seed: int) -> list[tuple[str, str, str]]:
@@ -107,6 +107,11 @@ def _voice():
         return phonemes, voice.from_phonemes(phonemes, seed=seed)
 
     return speak
+
+
+def resampled(wave: np.ndarray, sample_rate: int) -> np.ndarray:
+    """What the voice says, (T,) float at 24 kHz, as float32 of 16 bits at one of `RATES`."""
+    return _resample(_to_16_bits(wave), sample_rate).astype(np.float32) / 2**15
 
 
 def _resample(wave: np.ndarray, sample_rate: int) -> np.ndarray:
