@@ -2,10 +2,12 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import butter, sosfiltfilt
 
 from aigc_lib.datasets.speech import VOICE_RATE, spoken
 from aigc_lib.datasets.timed_speech import STEP, Span, speak
@@ -49,6 +51,32 @@ def test_a_vowel_sounds_within_its_times():
     vowel = next(p for p in said.phonemes if "ɑ" in p.text)
     energy = said.audio.unfold(0, 600, 600).square().mean(dim=1)
     assert vowel.start - STEP <= (int(energy.argmax()) + 0.5) * STEP <= vowel.end + STEP
+
+
+def test_hissing_starts_and_ends_when_the_times_say_so():
+    """Independent of the network: energy above 4.5 kHz crosses the middle between hiss and vowel, in decibels."""
+    late = []
+    for text in ("I see a lesser face.", "A classy icy essay.", "We saw a lacy sofa.", "You assume he is a sissy."):
+        said = speak(text)
+        high = sosfiltfilt(butter(4, 4500, "high", fs=VOICE_RATE, output="sos"), said.audio.numpy())
+        level = 10 * np.log10(np.convolve(high**2, np.hanning(240) / 120, "same") + 1e-10)
+        for hiss in (p for p in said.phonemes[1:-1] if p.text == "s"):
+            peak = round((hiss.start + hiss.end) / 2 * VOICE_RATE)
+            around = level[peak - 3600 : peak + 3600]  # 150 ms to each side
+            edges = np.flatnonzero(np.diff((around > (around.max() + np.percentile(around, 15)) / 2).astype(int)))
+            for edge, time in ((edges[edges < 3600].max(), hiss.start), (edges[edges >= 3600].min(), hiss.end)):
+                late.append((edge - 3600 + peak) / VOICE_RATE - time)
+    assert len(late) >= 16
+    assert abs(np.median(late)) < 0.015
+    assert np.median(np.abs(late)) < 0.025
+
+
+def test_a_phoneme_before_a_pause_ends_where_it_is_no_longer_heard():
+    """ "Go." is over long before the pause that the network counts in; pauses last a quarter of a second."""
+    said = speak("Go. Go.")
+    first, second = said.words
+    assert second.start - first.end > 0.4
+    assert first.end - first.start < 0.45
 
 
 def test_what_belongs_together_on_the_page_is_one_word():
