@@ -2,8 +2,8 @@
 
 The voice is the one of `datasets.speech`. Its network decides how long each phoneme lasts and keeps that to itself;
 here the number is made one of its outputs, so the times are those by which the sound was built, in steps of 25 ms.
-Two things are mended, because the sound itself says otherwise: all of it comes a little earlier than planned (`LAG`), and
-what stands before a pause has the pause counted in.
+Two things are mended, because the sound itself says otherwise: all of it comes a little earlier than planned (`LAG`),
+and what stands before a pause has the pause counted in.
 """
 
 import importlib.util
