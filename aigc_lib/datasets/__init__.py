@@ -31,10 +31,13 @@ _LOADERS = {
     "notes": "notes.notes",
     "recorded-scale": "recordings.recorded_scale",
     "speech": "speech.speech",
+    "effects": "effects.effects",
     "big-buck-bunny": "video.big_buck_bunny",
 }
 
-_CACHED = ("digits", "emoji", "avatars", "glyphs", "bach", "oneill", "ryan", "notes", "speech", "big-buck-bunny")
+_CACHED = (
+    "digits", "emoji", "avatars", "glyphs", "bach", "oneill", "ryan", "notes", "speech", "effects", "big-buck-bunny",
+)  # fmt: skip
 
 
 def names() -> tuple[str, ...]:

@@ -235,10 +235,9 @@ def amplitudes_of(mel: Tensor, config: MelConfig = MelConfig(), *, n_iterations:
     """
     filters = mel_filters(config).to(mel)
     correlation = filters.T @ mel.exp()  # (B, K, F)
-    square = filters.T @ filters
-    amplitudes = correlation / square.sum(dim=1).clamp(min=1e-12)[:, None]
+    amplitudes = correlation / (filters.T @ filters.sum(dim=1)).clamp(min=1e-12)[:, None]
     for _ in range(n_iterations):
-        amplitudes = amplitudes * (correlation / (square @ amplitudes).clamp(min=1e-12))
+        amplitudes = amplitudes * (correlation / (filters.T @ (filters @ amplitudes)).clamp(min=1e-12))
     return amplitudes
 
 

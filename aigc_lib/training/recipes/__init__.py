@@ -13,6 +13,8 @@ _WHERE = {
     "transformer-zh-en": ("aigc_lib.training.recipes.transformer_zh_en", "ChineseEnglish"),
     "rnn-shakespeare": ("aigc_lib.training.recipes.rnn", "ShakespeareRNN"),
     "transformer-shakespeare": ("aigc_lib.training.recipes.transformer_lm", "ShakespeareTransformer"),
+    "transformer-chorales": ("aigc_lib.training.recipes.transformer_music", "Chorales"),
+    "transformer-tunes": ("aigc_lib.training.recipes.transformer_music", "Tunes"),
     "wavenet-notes": ("aigc_lib.training.recipes.wavenet_notes", "NotesWaveNet"),
     "wavenet-speech": ("aigc_lib.training.recipes.wavenet", "SpeechWaveNet"),
     "waveglow-speech": ("aigc_lib.training.recipes.waveglow", "SpeechWaveGlow"),
@@ -22,7 +24,9 @@ _WHERE = {
     "stylegan-avatars": ("aigc_lib.training.recipes.stylegan", "AvatarsStyleGAN"),
     "stylegan-avatars-64": ("aigc_lib.training.recipes.stylegan", "ChosenAvatarsStyleGAN"),
     "interpolation-film": ("aigc_lib.training.recipes.interpolation", "FilmInterpolation"),
+    "stylegan-effects": ("aigc_lib.training.recipes.stylegan_effects", "EffectsStyleGAN"),
     "classifier-digits": ("aigc_lib.training.recipes.classifier", "DigitsClassifier"),
+    "classifier-effects": ("aigc_lib.training.recipes.classifier", "EffectsClassifier"),
 }
 
 
