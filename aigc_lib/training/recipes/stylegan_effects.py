@@ -49,7 +49,7 @@ class EffectsStyleGAN(StyleGANRecipe):
 
     @classmethod
     def default_config(cls) -> StyleGANConfig:
-        c = {"n_classes": N_LABELS, "width": 16, "discriminator_width": 16, "max_width": 80}
+        c = {"n_classes": N_LABELS, "width": 16, "discriminator_width": 10, "max_width": 80}
         return StyleGANConfig(resolution=MEL.n_mels, n_channels=1, **c)
 
     @classmethod
