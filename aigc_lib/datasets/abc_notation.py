@@ -39,6 +39,7 @@ class Tune:
     metre: str = "4/4"
     key_signature: int = 0
     notes: list[Note] = field(default_factory=list)
+    bars: list[Fraction] = field(default_factory=list)  # where bar lines stand, in quarters
 
 
 def read_tunes(text: str) -> Iterator[Tune]:
@@ -152,6 +153,8 @@ class _Reader:
                 self._tuplet(int(token["tuplet"]), token["into"], token["over"])
             elif token["bar"]:
                 self.alterations = {}
+                if not token["bar"].startswith("["):
+                    self.tune.bars.append(self.now)
             elif token["broken"] and self.tune.notes:
                 self.break_rhythm(token["broken"])
             elif token["tie"]:

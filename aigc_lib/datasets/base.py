@@ -102,6 +102,7 @@ class MusicItem:
     """
 
     notes: Tensor  # (N, 4)
+    bars: Tensor  # (n,) float32, where bars begin, in quarter notes; what comes before the first is an upbeat
     title: str
     metre: str  # time signature at the start, such as "4/4"
     key_signature: int  # sharps (positive) or flats (negative) at the start

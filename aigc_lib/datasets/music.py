@@ -32,12 +32,16 @@ STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """A piece as it is cached: notes are rows of (onset, duration, pitch, voice), in quarter notes and MIDI numbers."""
+    """A piece as it is cached: notes are rows of (onset, duration, pitch, voice), in quarter notes and MIDI numbers.
+
+    `bars` are the places of all bar lines and of the start, those of upbeats and of split bars among them.
+    """
 
     key: str
     title: str
     metre: str
     key_signature: int
+    bars: list[float]
     notes: list[tuple[float, float, int, int]]
 
 
@@ -92,7 +96,8 @@ def _abc_tunes(name: str, split: str) -> Items[MusicItem]:
             for tune in abc_notation.read_tunes(text):
                 key = f"{Path(file).stem}/{tune.number}"
                 signature = {"metre": tune.metre, "key_signature": tune.key_signature}
-                pieces.append(Piece(key=key, title=tune.title, notes=_rows(tune.notes), **signature))
+                bars = sorted({0.0, *map(float, tune.bars)})
+                pieces.append(Piece(key=key, title=tune.title, bars=bars, notes=_rows(tune.notes), **signature))
         return pieces
 
     pieces = _prepared_pieces(entry, build)
@@ -133,6 +138,7 @@ def read_musicxml(path: Path, *, key: str) -> Piece | None:
         title=key,  # the files hold no titles
         metre=f"{score.findtext('.//time/beats', '4')}/{score.findtext('.//time/beat-type', '4')}",
         key_signature=int(score.findtext(".//key/fifths", "0")),
+        bars=[float(start) for start in starts[:-1]],
         notes=_rows(notes),
     )
 
@@ -201,7 +207,8 @@ def _prepared_pieces(entry: DatasetInfo, build) -> list[Piece]:
     def arrays() -> dict[str, np.ndarray]:
         pieces = build()
         about = [
-            {name: getattr(piece, name) for name in ("key", "title", "metre", "key_signature")} for piece in pieces
+            {name: getattr(piece, name) for name in ("key", "title", "metre", "key_signature", "bars")}
+            for piece in pieces
         ]
         return {
             "notes": np.array([row for piece in pieces for row in piece.notes]),
@@ -220,6 +227,7 @@ def _items(pieces: list[Piece], groups: list[str], entry: DatasetInfo, split: st
         (
             MusicItem(
                 notes=torch.tensor(np.asarray(piece.notes), dtype=torch.float32),
+                bars=torch.tensor(_downbeats(piece)),
                 title=piece.title,
                 metre=piece.metre,
                 key_signature=piece.key_signature,
@@ -231,6 +239,23 @@ def _items(pieces: list[Piece], groups: list[str], entry: DatasetInfo, split: st
         info=entry,
         split=split,
     )
+
+
+def _downbeats(piece: Piece) -> list[float]:
+    """Bar lines that a whole bar follows, and the first of two short bars that make one (as repeats split them)."""
+    if piece.metre == "none":
+        return piece.bars
+    length = 4 * float(Fraction(piece.metre))
+    ends = [*piece.bars[1:], max(onset + duration for onset, duration, _, _ in piece.notes)]
+    found, missing = [], 0.0  # quarters that the short bar before left to the next one
+    for i, (start, end) in enumerate(zip(piece.bars, ends, strict=True)):
+        short = end - start < length - 1e-3
+        if short and (i == 0 or abs(end - start - missing) < 1e-3):
+            missing = 0.0
+            continue
+        found.append(start)
+        missing = length - (end - start) if short else 0.0
+    return found
 
 
 def _incipit(piece: Piece, n: int = 8) -> str:

@@ -1,5 +1,7 @@
 """Drawing a next token: temperature, top-k, nucleus; for any autoregressive model. Axis letters: B batch, V tokens."""
 
+from collections.abc import Callable, Iterable
+
 import torch
 from torch import Tensor
 
@@ -78,3 +80,59 @@ def check_tokens(tokens: Tensor, vocab_size: int) -> None:
         raise ValueError(
             f"token {int(tokens[row, place])} at position {place} of sequence {row} is not among the {vocab_size} known"
         )
+
+
+@torch.no_grad()
+def fill_in(
+    model: torch.nn.Module,
+    tokens: Tensor,
+    free: Tensor,
+    *,
+    allowed: Callable[[Tensor], Tensor] | None = None,
+    temperature: float = 1.0,
+    generator: torch.Generator,
+    watch: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Tensor:
+    """Draw the tokens that are free, from left to right; the others stay, and are read as if the model had said them.
+
+    A free token depends on what is before it alone. What comes later must be told before, as `datasets.scores` does.
+
+    Args:
+        model: a `LanguageModel`.
+        tokens: (B, T); what stands at free places does not matter. The first token of a row is given.
+        free: (T,) bool.
+        allowed: from what stands before a free place, (B, t), to what may stand there, (B, V) bool; None: anything.
+        temperature: see `token_probabilities`.
+        watch: what the places are drawn through, such as tqdm, which shows progress.
+
+    Returns:
+        (B, T).
+
+    Raises:
+        ValueError: shapes that do not fit, a free first token, a place where nothing is allowed, unknown tokens.
+    """
+    tokens = tokens.masked_fill(free.to(tokens.device), 0)
+    check_tokens(tokens, model.config.vocab_size)
+    length = tokens.shape[1]
+    if free.shape != (length,) or bool(free[0]):
+        raise ValueError(f"free must be ({length},) bool and its first entry False, got {tuple(free.shape)}, {free[0]}")
+    cache, read = model.new_cache(len(tokens), length), 0
+    for place in watch(free.nonzero().flatten().tolist()):
+        logits = _read(model, tokens[:, read:place], cache)
+        if allowed is not None:
+            may = allowed(tokens[:, :place]).expand(logits.shape)
+            if not may.any(dim=1).all():
+                raise ValueError(f"no token is allowed at place {place}")
+            logits = logits.masked_fill(~may.to(logits.device), -torch.inf)
+        tokens[:, place] = sample_token(logits, temperature=temperature, generator=generator)
+        read = place
+    return tokens
+
+
+def _read(model: torch.nn.Module, tokens: Tensor, cache: list) -> Tensor:
+    """Logits (B, V) of what follows. An empty cache takes a whole context at once, one that has begun single tokens."""
+    whole = model.config.context_length if cache[0].position == 0 else 1
+    for some in (tokens[:, :whole], *tokens[:, whole:].split(1, dim=1)):
+        if some.shape[1]:
+            logits = model(some, cache=cache)
+    return logits[:, -1]

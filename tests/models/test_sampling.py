@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from aigc_lib.models.sampling import sample_token, token_probabilities
+from aigc_lib.models.sampling import fill_in, sample_token, token_probabilities
 
 LOGITS = torch.tensor([[2.0, 0.5, 1.0, -1.0, 0.0]], dtype=torch.float64)
 rows = st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=12)
@@ -95,3 +95,49 @@ def test_half_precision_logits_are_drawn_in_float32():
 def test_bad_input_is_refused(logits, how, message):
     with pytest.raises(ValueError, match=message):
         sample_token(logits, **{"temperature": 1.0} | how, generator=torch.Generator())
+
+
+def small_model():
+    from aigc_lib.models.transformer import LanguageModel, LanguageModelConfig
+
+    torch.manual_seed(0)
+    return LanguageModel(LanguageModelConfig(vocab_size=7, width=16, n_heads=2, n_layers=2, context_length=12)).eval()
+
+
+def test_filling_in_is_sampling_where_all_is_free():
+    model, prompt = small_model(), torch.tensor([[1, 2, 3], [4, 5, 6]])
+    free = torch.tensor([False] * 3 + [True] * 5)
+    tokens = torch.cat([prompt, torch.zeros(2, 5, dtype=torch.int64)], dim=1)
+    filled = fill_in(model, tokens, free, temperature=0.7, generator=torch.Generator().manual_seed(2))
+    generated = model.generate(prompt, 5, temperature=0.7, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(filled, torch.cat([prompt, generated], dim=1))
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=25), st.integers(0, 99))
+@settings(deadline=None, max_examples=25)
+def test_what_is_given_stays_and_what_is_drawn_is_allowed_and_follows_the_models_own_odds(places, seed):
+    model = small_model()
+    free = torch.tensor([False, *places])
+    tokens = torch.randint(0, 7, (1, len(free)), generator=torch.Generator().manual_seed(seed))
+    even = torch.tensor([True, False] * 3 + [True])
+    # So cold that the likeliest of the allowed tokens is drawn: an independent, uncached pass says which that is.
+    filled = fill_in(
+        model, tokens, free, allowed=lambda before: even, temperature=1e-4, generator=torch.Generator().manual_seed(0)
+    )
+    assert torch.equal(filled[0, ~free], tokens[0, ~free])
+    scores = model(filled)[0].masked_fill(~even, -torch.inf)
+    for place in free.nonzero().flatten().tolist():
+        assert scores[place - 1, filled[0, place]] > scores[place - 1].max() - 1e-3
+
+
+@pytest.mark.parametrize(
+    ("free", "allowed", "message"),
+    [
+        (torch.tensor([True, True]), None, "first entry"),
+        (torch.tensor([False]), None, r"\(2,\)"),
+        (torch.tensor([False, True]), lambda before: torch.zeros(7, dtype=torch.bool), "no token is allowed"),
+    ],
+)
+def test_nonsense_is_refused_before_anything_is_drawn(free, allowed, message):
+    with pytest.raises(ValueError, match=message):
+        fill_in(small_model(), torch.zeros(1, 2, dtype=torch.int64), free, allowed=allowed, generator=torch.Generator())

@@ -1,5 +1,6 @@
-"""Training a decoder-only character model on Shakespeare's plays, to be compared with the recurrent one."""
+"""Training a decoder-only model on a long row of tokens; the first is Shakespeare's plays, character by character."""
 
+from abc import abstractmethod
 from typing import ClassVar
 
 import torch
@@ -9,15 +10,57 @@ from torch import Tensor, nn
 from aigc_lib.datasets.text import SHAKESPEARE_CHARACTERS, plays
 from aigc_lib.models.transformer import LanguageModel, LanguageModelConfig
 from aigc_lib.training.optimisers import for_transformer, warmed_up
-from aigc_lib.training.recipe import Budget, Context
+from aigc_lib.training.recipe import Budget, Context, Recipe
 from aigc_lib.training.recipes.characters import CharacterRecipe
 
 
-class ShakespeareTransformer(CharacterRecipe):
-    """Windows from anywhere in the training plays; every position of a window predicts the next character."""
+class StreamRecipe(Recipe):
+    """Windows from anywhere in one long row of tokens; every position of a window predicts the next token."""
 
-    name = "transformer-shakespeare"
     config_class = LanguageModelConfig
+    main_part = "model"
+    unit: ClassVar[str] = "token"
+
+    @classmethod
+    @abstractmethod
+    def stream(cls) -> Tensor:
+        """The training tokens, (T,), of any integer type."""
+
+    @staticmethod
+    def build(config: LanguageModelConfig) -> dict[str, nn.Module]:
+        return {"model": LanguageModel(config)}
+
+    def prepare(self, context: Context, total_steps: int) -> None:
+        self.context = context
+        self.text = self.stream()
+        self.parts = {name: part.to(context.device) for name, part in self.build(self.config).items()}
+        self.model = self.parts["model"]
+        self.optimisers = for_transformer(self.model)
+        self.schedulers = warmed_up(self.optimisers, total_steps)
+        self.forward = context.compiled(self.model)
+
+    @property
+    def n_examples(self) -> int:
+        """Windows that differ by a token at least."""
+        return len(self.text) - self.config.context_length
+
+    def batch(self, indices: Tensor) -> tuple[Tensor]:
+        return (self.text[indices[:, None] + torch.arange(self.config.context_length + 1)].long(),)
+
+    def step(self, text: Tensor) -> dict[str, Tensor]:
+        self.model.train()
+        with self.context.accelerator.autocast():
+            logits = self.forward(text[:, :-1])
+        loss = F.cross_entropy(logits.float().flatten(0, 1), text[:, 1:].flatten())
+        self.context.update(loss, *self.optimisers.values())
+        for scheduler in self.schedulers.values():
+            scheduler.step()
+        return {f"nats a {self.unit}": loss.detach()}
+
+
+class ShakespeareTransformer(StreamRecipe, CharacterRecipe):
+    name = "transformer-shakespeare"
+    unit = "character"
     budgets: ClassVar[dict[str, Budget]] = {
         "smoke": Budget(steps=20, batch_size=4, log_every=5, n_previews=2),
         "laptop": Budget(steps=100, batch_size=16, log_every=10),
@@ -28,36 +71,9 @@ class ShakespeareTransformer(CharacterRecipe):
     def default_config(cls) -> LanguageModelConfig:
         return LanguageModelConfig(vocab_size=len(SHAKESPEARE_CHARACTERS))
 
-    @staticmethod
-    def build(config: LanguageModelConfig) -> dict[str, nn.Module]:
-        return {"model": LanguageModel(config)}
-
-    def prepare(self, context: Context, total_steps: int) -> None:
-        self.context = context
-        self.text = SHAKESPEARE_CHARACTERS.encode("".join(plays("train").values()))
-        self.parts = {name: part.to(context.device) for name, part in self.build(self.config).items()}
-        self.model = self.parts["model"]
-        self.optimisers = for_transformer(self.model)
-        self.schedulers = warmed_up(self.optimisers, total_steps)
-        self.forward = context.compiled(self.model)
-
-    @property
-    def n_examples(self) -> int:
-        """Windows that differ by a character at least."""
-        return len(self.text) - self.config.context_length
-
-    def batch(self, indices: Tensor) -> tuple[Tensor]:
-        return (self.text[indices[:, None] + torch.arange(self.config.context_length + 1)],)
-
-    def step(self, text: Tensor) -> dict[str, Tensor]:
-        self.model.train()
-        with self.context.accelerator.autocast():
-            logits = self.forward(text[:, :-1])
-        loss = F.cross_entropy(logits.float().flatten(0, 1), text[:, 1:].flatten())
-        self.context.update(loss, *self.optimisers.values())
-        for scheduler in self.schedulers.values():
-            scheduler.step()
-        return {"nats a character": loss.detach()}
+    @classmethod
+    def stream(cls) -> Tensor:
+        return SHAKESPEARE_CHARACTERS.encode("".join(plays("train").values()))
 
     @staticmethod
     def surprises_of(model: nn.Module, texts: list[Tensor]) -> list[Tensor]:
