@@ -25,7 +25,7 @@ from aigc_lib.models.sampling import fill_in
 from aigc_lib.models.transformer import LanguageModel
 from aigc_lib.training.checkpoints import load, write_whole
 from aigc_lib.training.devices import resolve_device
-from aigc_lib.training.recipes.transformer_music import chorale_frames, harmonise, readable
+from aigc_lib.training.recipes.transformer_music import harmonise, readable
 
 SUFFIXES = (".musicxml", ".mid", ".wav", ".png")
 INSTRUMENTS = {"continue": "violin", "harmonise": "organ", "rhythm": "marimba"}
@@ -108,10 +108,8 @@ def harmonised(
         ValueError: the melody is empty, or leaves the soprano's range.
     """
     _check(melody, *scores.RANGES[0])
-    frames = harmonise(model, chorale_frames(melody), temperature=temperature, generator=generator, watch=watch)
-    lower = scores.notes_of(scores.grid_of(frames))
-    notes = torch.cat([melody.notes, lower[lower[:, 3] > 0]])
-    return _like(melody, notes, melody.bars)
+    lower = harmonise(model, melody, temperature=temperature, generator=generator, watch=watch)
+    return _like(melody, torch.cat([melody.notes, lower]), melody.bars)
 
 
 def continued(
@@ -122,9 +120,11 @@ def continued(
     Raises:
         ValueError: the melody is empty, or has a pitch, duration or metre without a token (`scores.tune_tokens`).
     """
-    _check(melody, scores.PITCHES[0], scores.PITCHES[-1])
-    tokens = scores.tune_tokens(melody)[:-1]
-    notes, lines = scores.tune_notes(_extended(model, [*tokens, scores.LINE], bars, temperature, generator, watch))
+    shift = scores.to_c(melody.key_signature)
+    _check(melody, scores.PITCHES[0] - shift, scores.PITCHES[-1] - shift)
+    tokens = [*scores.tune_tokens(melody)[:-1], scores.LINE]
+    made = _extended(model, tokens, bars, temperature, generator, watch)
+    notes, lines = scores.tune_notes(made, melody.key_signature)
     return _like(melody, notes, lines)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from aigc_lib import datasets
 from aigc_lib.datasets import scores
-from aigc_lib.datasets.base import MusicItem, stable_hash
+from aigc_lib.datasets.base import MusicItem
 from aigc_lib.models.sampling import fill_in
 from aigc_lib.models.transformer import LanguageModel, LanguageModelConfig
 from aigc_lib.training.recipe import Budget
@@ -16,7 +16,7 @@ from aigc_lib.training.recipes.transformer_lm import StreamRecipe, surprises
 
 
 class Chorales(StreamRecipe):
-    """Bach's chorales in every key that the voices' ranges allow, the soprano a bar ahead."""
+    """Bach's chorales, the soprano a bar ahead."""
 
     name = "transformer-chorales"
     dataset = "bach"
@@ -30,17 +30,13 @@ class Chorales(StreamRecipe):
     @classmethod
     def default_config(cls) -> LanguageModelConfig:
         return LanguageModelConfig(
-            vocab_size=scores.CHORALE_TOKENS, width=128, n_heads=4, n_layers=4, context_length=320, dropout=0.15
+            vocab_size=scores.CHORALE_TOKENS, width=128, n_heads=4, n_layers=4, context_length=320, dropout=0.25
         )
 
     @classmethod
     def stream(cls) -> Tensor:
-        rows = []
-        for item in datasets.load(cls.dataset):
-            grid = scores.chorale_grid(item)
-            metre = scores.metre_signs(item, len(grid))
-            rows += [scores.chorale_tokens(grid, metre, shift).flatten() for shift in scores.shifts(grid)]
-        return torch.cat(_shuffled(rows)).to(torch.int16)
+        rows = [scores.chorale_frames(item).flatten() for item in datasets.load(cls.dataset)]
+        return torch.cat(rows).to(torch.int16)
 
     @classmethod
     def evaluate(cls, parts: dict[str, torch.nn.Module], *, n: int, generator: torch.Generator) -> dict[str, float]:
@@ -48,44 +44,45 @@ class Chorales(StreamRecipe):
         items = list(datasets.load(cls.dataset, "test"))[:n]
         nats, notes = torch.zeros(2), torch.zeros(2)
         for item in items:
-            frames = chorale_frames(item)
+            frames = scores.chorale_frames(item)
             losses = F.pad(surprises(parts["model"], frames.flatten()), (1, 0)).view(frames.shape)
             nats += torch.stack([losses[:, 2:].sum(), losses[:, 1].sum()])
-            notes += torch.stack([(frames[:, 2:] > scores.BEFORE).sum(), (frames[:, 1] > scores.BEFORE).sum()])
+            notes += torch.stack([scores.is_onset(frames[:, 2:]).sum(), scores.is_onset(frames[:, 1]).sum()])
         lower, melody = (nats / notes).tolist()
         return {"nats a note, lower voices": lower, "nats a note, soprano": melody, "chorales": len(items)}
 
 
-def chorale_frames(item: MusicItem) -> Tensor:
-    """A chorale as the model reads it, (T + AHEAD, 5)."""
-    grid = scores.chorale_grid(item)
-    return scores.chorale_tokens(grid, scores.metre_signs(item, len(grid)))
-
-
 def harmonise(
-    model: LanguageModel, frames: Tensor, *, temperature: float = 1.0, generator: torch.Generator, watch=iter
+    model: LanguageModel, melody: MusicItem, *, temperature: float = 1.0, generator: torch.Generator, watch=iter
 ) -> Tensor:
-    """Alto, tenor and bass for a soprano: frames (T + AHEAD, 5), whose lower voices do not matter, → (T + AHEAD, 5).
+    """Notes (N, 4) of alto, tenor and bass for the soprano of `melody`, on the grid of eighths.
 
-    `watch` as in `fill_in`.
+    Args:
+        melody: its lower voices, if there are any, are not looked at.
+        watch: as in `fill_in`.
+
+    Raises:
+        ValueError: as `chorale_frames`.
     """
+    frames = scores.chorale_frames(melody)
     free = torch.zeros(frames.shape, dtype=torch.bool)
     free[scores.AHEAD :, 2:] = True
-    allowed, place = scores.allowed_tokens(), next(model.parameters()).device
+    place = next(model.parameters()).device
     filled = fill_in(
         model,
         frames.flatten()[None].to(place),
         free.flatten(),
-        allowed=lambda before: allowed[before.shape[1] % scores.FRAME],
+        allowed=lambda before: scores.allowed_tokens(before, melody.key_signature),
         temperature=temperature,
         generator=generator,
         watch=watch,
     )
-    return filled.view(frames.shape).cpu()
+    notes = scores.chorale_notes(filled.view(frames.shape).cpu(), melody.key_signature)
+    return notes[notes[:, 3] > 0]
 
 
 class Tunes(StreamRecipe):
-    """O'Neill's tunes in many keys, and now and then the rhythm of one alone."""
+    """O'Neill's tunes, each followed by its rhythm alone."""
 
     name = "transformer-tunes"
     dataset = "oneill"
@@ -95,7 +92,6 @@ class Tunes(StreamRecipe):
         "laptop": Budget(steps=30, batch_size=8, log_every=5),
         "gpu": Budget(steps=6000, batch_size=16, log_every=50),
     }
-    keys: ClassVar[tuple[int, ...]] = tuple(range(-5, 7))
 
     @classmethod
     def default_config(cls) -> LanguageModelConfig:
@@ -105,14 +101,9 @@ class Tunes(StreamRecipe):
 
     @classmethod
     def stream(cls) -> Tensor:
-        rows = []
-        for item in readable(datasets.load(cls.dataset)):
-            low, high = item.notes[:, 2].aminmax()
-            keys = [k for k in cls.keys if scores.PITCHES[0] <= low + k and high + k <= scores.PITCHES[-1]]
-            tokens = torch.tensor(scores.tune_tokens(item))
-            rows += [torch.where(tokens >= scores.FIRST_PITCH, tokens + key, tokens) for key in keys]
-            rows += [torch.tensor(scores.tune_tokens(item, rhythm=True))] * 2
-        return torch.cat(_shuffled(rows)).to(torch.int16)
+        items = readable(datasets.load(cls.dataset))
+        rows = [torch.tensor(scores.tune_tokens(item, rhythm=rhythm)) for item in items for rhythm in (False, True)]
+        return torch.cat(rows).to(torch.int16)
 
     @classmethod
     def evaluate(cls, parts: dict[str, torch.nn.Module], *, n: int, generator: torch.Generator) -> dict[str, float]:
@@ -137,8 +128,3 @@ def readable(items) -> list[MusicItem]:
             continue
         found.append(item)
     return found
-
-
-def _shuffled(rows: list[Tensor]) -> list[Tensor]:
-    """In an order that is the same everywhere, so that neighbours in the stream are not one piece in two keys."""
-    return [rows[i] for i in sorted(range(len(rows)), key=lambda i: stable_hash("order", i))]
