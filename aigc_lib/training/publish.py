@@ -45,7 +45,7 @@ def publish(result: TrainingResult, *, command: str) -> Path:
     }
     for name, part in parts.items():
         part.load_state_dict(state["parts"][name])  # what is evaluated below is what was written
-    if result.previews:
+    if result.previews and recipe.ships_previews:
         steps, previews = zip(*result.previews, strict=True)
         state["trajectory"] = {"steps": list(steps), "previews": torch.stack(previews)}
     path = data_dir() / "checkpoints" / f"{recipe.name}.safetensors"

@@ -101,6 +101,7 @@ class Recipe(ABC):
     budgets: ClassVar[dict[str, Budget]]
     dataset: ClassVar[str]
     samples_suffix: ClassVar[str] = ".png"
+    ships_previews: ClassVar[bool] = True  # whether a shipped checkpoint shows how it grew; all have 40 MB together
 
     parts: dict[str, nn.Module]
     optimisers: dict[str, Optimizer]

@@ -41,6 +41,12 @@ def test_weights_are_stored_in_half_and_everything_else_as_it_is():
     assert state["config"] == {"width": 4}
 
 
+def test_a_recipe_may_keep_its_previews_to_itself(monkeypatch):
+    monkeypatch.setattr(Measured, "ships_previews", False)
+    state = checkpoints.read(publish.publish(result(), command="aigc train toy"))
+    assert "trajectory" not in state
+
+
 def test_the_metrics_are_those_of_the_stored_weights():
     path = publish.publish(result(weight=0.1), command="aigc train toy")  # 0.1 is no number of float16
     record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))

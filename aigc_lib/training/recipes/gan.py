@@ -74,6 +74,7 @@ class GANRecipe(Recipe):
     config_class = GANConfig
     main_part = "generator"
     feature_network: ClassVar[str]
+    n_shown: ClassVar[int] = 36  # images of a preview
     training: ClassVar[GANTraining] = GANTraining()
 
     def __init__(self, config: GANConfig | None = None, training: GANTraining | None = None) -> None:
@@ -165,9 +166,9 @@ class GANRecipe(Recipe):
 
     @torch.no_grad()
     def preview(self) -> Tensor:
-        """36 images from noise that never changes, uint8."""
+        """Images from noise that never changes, uint8."""
         generator = torch.Generator().manual_seed(0)
-        return to_uint8(self.ema.module.sample(36, generator=generator))
+        return to_uint8(self.ema.module.sample(self.n_shown, generator=generator))
 
     def save_preview(self, preview: Tensor, stem: Path) -> None:
         save_image_grid(preview, stem.with_suffix(".png"))
@@ -222,6 +223,7 @@ class DigitsGAN(GANRecipe):
 
 class EmojiGAN(GANRecipe):
     name = "gan-emoji"
+    n_shown = 16
     dataset = "emoji"
     feature_network = "efficientnet-lite0"
     # Fewer pictures than digits and three channels: the discriminator is held back more.

@@ -43,6 +43,7 @@ class VAERecipe(Recipe):
     config_class = VAEConfig
     main_part = "vae"
     feature_network: ClassVar[str]
+    ships_previews = False
     data_options: ClassVar[dict[str, int]] = {}
     training: ClassVar[VAETraining] = VAETraining()
 
