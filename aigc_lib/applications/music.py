@@ -6,6 +6,7 @@ What is written can be read (MusicXML, MIDI, a piano roll) and heard (WAV). Two 
 
 import functools
 import io
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,13 +14,12 @@ import soundfile
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from aigc_lib import datasets
 from aigc_lib.datasets import abc_notation, scores
 from aigc_lib.datasets.base import MusicItem, stable_hash
-from aigc_lib.datasets.music import VOICES
+from aigc_lib.datasets.music import VOICES, first_bars, first_voice
 from aigc_lib.datasets.notes import play
 from aigc_lib.models.sampling import fill_in
 from aigc_lib.models.transformer import LanguageModel
@@ -84,14 +84,14 @@ def music(
     place, generator = resolve_device(device), torch.Generator().manual_seed(seed)
     watch = functools.partial(tqdm, desc=task, unit="token", disable=not progress)
     if task == "harmonise":
-        melody = melody if melody is not None else soprano(_held_out("bach", seed))
+        melody = melody if melody is not None else first_voice(_held_out("bach", seed))
         model = load("transformer-chorales").to(place)
         piece = harmonised(model, melody, temperature=temperature, generator=generator, watch=watch)
     else:
         model = load("transformer-tunes").to(place)
         how = {"bars": bars, "temperature": temperature, "generator": generator, "watch": watch}
         if task == "continue":
-            melody = melody if melody is not None else cut(_held_out("oneill", seed), 4)
+            melody = melody if melody is not None else first_bars(_held_out("oneill", seed), 4)
             piece = continued(model, melody, **how)
         else:
             piece = rhythm(model, metre or "6/8", **how)
@@ -108,8 +108,8 @@ def harmonised(
         ValueError: the melody is empty, or leaves the soprano's range.
     """
     _check(melody, *scores.RANGES[0])
-    lower = harmonise(model, melody, temperature=temperature, generator=generator, watch=watch)
-    return _like(melody, torch.cat([melody.notes, lower]), melody.bars)
+    (notes,) = harmonise(model, [melody], temperature=temperature, generator=generator, watch=watch)
+    return replace(melody, notes=notes)
 
 
 def continued(
@@ -125,7 +125,7 @@ def continued(
     tokens = [*scores.tune_tokens(melody)[:-1], scores.LINE]
     made = _extended(model, tokens, bars, temperature, generator, watch)
     notes, lines = scores.tune_notes(made, melody.key_signature)
-    return _like(melody, notes, lines)
+    return replace(melody, notes=notes, bars=lines)
 
 
 def rhythm(
@@ -161,21 +161,6 @@ def _place_of_line(tokens: list[int], n: int) -> int | None:
     """Where the n-th bar line stands that does not follow another one at once."""
     lines = [i for i, token in enumerate(tokens) if token == scores.LINE and i and tokens[i - 1] != scores.LINE]
     return lines[n - 1] if len(lines) >= n else None
-
-
-def soprano(chorale: MusicItem) -> MusicItem:
-    """The highest voice alone."""
-    return _like(chorale, chorale.notes[chorale.notes[:, 3] == 0], chorale.bars)
-
-
-def cut(tune: MusicItem, bars: int) -> MusicItem:
-    """The upbeat and the first `bars` bars."""
-    if len(tune.bars) <= bars:
-        return tune
-    end = float(tune.bars[bars])
-    notes = tune.notes[tune.notes[:, 0] < end - 1e-3].clone()
-    notes[:, 1] = notes[:, 1].minimum(end - notes[:, 0])
-    return _like(tune, notes, tune.bars[: bars + 1])
 
 
 def read_melody(path: Path | str) -> MusicItem:
@@ -323,9 +308,3 @@ def _check(melody: MusicItem, low: int, high: int) -> None:
         )
     if (melody.notes[1:, 0] < melody.notes[:-1, 0] + melody.notes[:-1, 1] - 1e-3).any():
         raise ValueError("expected one voice, got notes that overlap; pass the melody alone")
-
-
-def _like(piece: MusicItem, notes: Tensor, bars: Tensor) -> MusicItem:
-    order = sorted(range(len(notes)), key=lambda i: (float(notes[i, 0]), float(notes[i, 3])))
-    about = {name: getattr(piece, name) for name in ("title", "metre", "key_signature", "key")}
-    return MusicItem(notes=notes[order], bars=bars, **about)

@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -199,6 +199,27 @@ def join_ties(events: Iterable[Event]) -> list[tuple[Fraction, Fraction, int]]:
 def _rows(notes: Iterable[tuple[Fraction, Fraction, int, int]]) -> list[tuple[float, float, int, int]]:
     ordered = sorted(notes, key=lambda note: (note[0], note[3], note[2]))
     return [(float(onset), float(duration), pitch, voice) for onset, duration, pitch, voice in ordered]
+
+
+def first_voice(piece: MusicItem) -> MusicItem:
+    """The highest voice alone."""
+    return replace(piece, notes=piece.notes[piece.notes[:, 3] == 0])
+
+
+def first_bars(piece: MusicItem, bars: int) -> MusicItem:
+    """The upbeat and the first `bars` bars."""
+    if len(piece.bars) <= bars:
+        return piece
+    end = float(piece.bars[bars])
+    notes = piece.notes[piece.notes[:, 0] < end - 1e-3].clone()
+    notes[:, 1] = notes[:, 1].minimum(end - notes[:, 0])
+    return replace(piece, notes=notes, bars=piece.bars[: bars + 1])
+
+
+def in_order(notes: Tensor) -> Tensor:
+    """Notes (N, 4) as a `MusicItem` has them: by onset, then voice, then pitch."""
+    order = sorted(range(len(notes)), key=lambda i: notes[i, [0, 3, 2]].tolist())
+    return notes[order]
 
 
 def _prepared_pieces(entry: DatasetInfo, build) -> list[Piece]:

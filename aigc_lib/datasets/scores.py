@@ -109,24 +109,26 @@ def chorale_notes(frames: Tensor, key_signature: int) -> Tensor:
     return torch.tensor(sorted(notes, key=lambda note: (note[0], note[3]))).view(-1, 4).float()
 
 
-def allowed_tokens(before: Tensor, key_signature: int) -> Tensor:
-    """What may follow in a chorale: voices keep to their ranges, and only what sounds can go on.
+def allowed_tokens(before: Tensor, key_signatures: Sequence[int]) -> Tensor:
+    """What may follow in chorales: voices keep to their ranges, and only what sounds can go on.
 
     Args:
         before: (B, t) tokens, whole frames and the beginning of one.
-        key_signature: in which the ranges hold.
+        key_signatures: of each, in which the ranges hold.
 
     Returns:
         (B, CHORALE_TOKENS) bool.
     """
-    place, shift = before.shape[1] % FRAME, to_c(key_signature)
+    place = before.shape[1] % FRAME
     allowed = torch.zeros(len(before), CHORALE_TOKENS, dtype=torch.bool)
     if place == 0:
         allowed[:, BAR : BEFORE + 1] = True
         return allowed
-    low, high = RANGES[ORDER[place - 1]]
     allowed[:, SILENCE] = True
-    allowed[:, pitch_token(low + shift) : pitch_token(high + shift) + 1] = True
+    low, high = RANGES[ORDER[place - 1]]
+    for row, key_signature in zip(allowed, key_signatures, strict=True):
+        shift = to_c(key_signature)
+        row[pitch_token(low + shift) : pitch_token(high + shift) + 1] = True
     if before.shape[1] >= FRAME:
         last = before[:, -FRAME].cpu()
         held = torch.where(is_onset(last), last + _HELD - _ONSET, last)

@@ -7,10 +7,12 @@ import torch
 
 from aigc_lib import datasets
 from aigc_lib.applications import music as application
-from aigc_lib.applications.music import continued, cut, harmonised, music, read_melody, rhythm, soprano
+from aigc_lib.applications.music import continued, harmonised, music, read_melody, rhythm
 from aigc_lib.datasets import scores
 from aigc_lib.datasets.base import MusicItem
+from aigc_lib.datasets.music import first_bars, first_voice
 from aigc_lib.training.checkpoints import load
+from aigc_lib.training.recipes.transformer_music import harmonise
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def item(notes, metre="4/4", bars=(0.0,)):
 
 
 def test_a_harmony_keeps_its_melody_and_adds_three_voices_in_their_ranges(chorales, chorale):
-    melody = cut(soprano(chorale), 4)
+    melody = first_bars(first_voice(chorale), 4)
     made = harmonised(chorales, melody, temperature=0.8, generator=new())
     assert torch.equal(made.notes[made.notes[:, 3] == 0], melody.notes)
     end = float((melody.notes[:, 0] + melody.notes[:, 1]).max())
@@ -49,8 +51,17 @@ def test_a_harmony_keeps_its_melody_and_adds_three_voices_in_their_ranges(choral
         assert float((notes[:, 0] + notes[:, 1]).max()) <= end + scores.STEP
 
 
+def test_melodies_of_different_lengths_and_keys_go_through_together(chorales):
+    """Cold, so that nothing is drawn: each gets what it gets alone."""
+    items = [first_bars(item, bars) for item, bars in zip(datasets.load("bach", "test"), (2, 3, 1), strict=False)]
+    together = harmonise(chorales, items, temperature=1e-4, generator=new())
+    for item, notes in zip(items, together, strict=True):
+        (alone,) = harmonise(chorales, [item], temperature=1e-4, generator=new())
+        assert torch.equal(alone, notes)
+
+
 def test_a_continuation_begins_with_the_melody_and_adds_full_bars(tunes):
-    melody = cut(datasets.load("oneill", "test")[2], 4)
+    melody = first_bars(datasets.load("oneill", "test")[2], 4)
     made = continued(tunes, melody, bars=5, temperature=0.8, generator=new())
     torch.testing.assert_close(made.notes[: len(melody.notes)], melody.notes, atol=1e-3, rtol=0)
     end = float((melody.notes[:, 0] + melody.notes[:, 1]).max())
@@ -75,7 +86,7 @@ def test_a_seed_is_a_piece_and_another_one_another(tunes):
 def test_all_four_files_are_written_and_say_the_same(chorale, tmp_path):
     import music21
 
-    melody = cut(soprano(chorale), 2)
+    melody = first_bars(first_voice(chorale), 2)
     files = music("harmonise", tmp_path / "made", melody=melody, device="cpu", progress=False)
     assert (
         {file.suffix for file in files}
@@ -103,7 +114,7 @@ def test_a_suffix_asks_for_one_file(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".musicxml", ".mid"])
 def test_what_is_written_can_be_read_and_continued(tunes, suffix, tmp_path):
-    melody = cut(datasets.load("oneill", "test")[2], 4)
+    melody = first_bars(datasets.load("oneill", "test")[2], 4)
     path = tmp_path / f"tune{suffix}"
     made = continued(tunes, melody, bars=2, temperature=0.8, generator=new())
     application._write(made, [path], "violin")
@@ -124,7 +135,7 @@ def test_abc_is_read_with_its_bars(tmp_path):
 
 def test_cutting_keeps_the_upbeat_and_ends_at_the_bar_line():
     tune = item([(0, 1, 60, 0), (1, 4, 62, 0), (5, 6, 64, 0)], bars=(1.0, 5.0, 9.0))
-    assert cut(tune, 2).notes.tolist() == [[0, 1, 60, 0], [1, 4, 62, 0], [5, 4, 64, 0]]
+    assert first_bars(tune, 2).notes.tolist() == [[0, 1, 60, 0], [1, 4, 62, 0], [5, 4, 64, 0]]
 
 
 @pytest.mark.parametrize(

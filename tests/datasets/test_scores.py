@@ -68,13 +68,13 @@ def test_keys_differ_by_nothing_but_the_shift(chorale):
 def test_every_token_of_a_chorale_is_allowed_where_it_stands(chorale):
     row = scores.chorale_frames(chorale).flatten()[None]
     for place in range(1, row.shape[1]):
-        assert scores.allowed_tokens(row[:, :place], chorale.key_signature)[0, row[0, place]]
+        assert scores.allowed_tokens(row[:, :place], [chorale.key_signature])[0, row[0, place]]
 
 
 def test_what_does_not_sound_cannot_go_on_and_nobody_leaves_the_range():
     row = scores.chorale_frames(item([(0, 1, 60, 0), (0, 1, 40, 3)])).flatten()[None]
     place = (scores.AHEAD + 1) * scores.FRAME + 2  # the bass in the second frame of the music
-    allowed = scores.allowed_tokens(row[:, :place], 0)[0]
+    allowed = scores.allowed_tokens(row[:, :place], [0])[0]
     assert allowed[scores.pitch_token(40, held=True)]
     assert not allowed[scores.pitch_token(41, held=True)]
     assert not allowed[scores.pitch_token(70)]
