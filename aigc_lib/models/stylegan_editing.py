@@ -51,15 +51,21 @@ def latent_walk(
     def styles(z: Tensor) -> Tensor:
         return model.styles(z, None if label is None else label.to(here).expand(len(z)), truncation=truncation)
 
-    times = torch.arange(n_frames, dtype=torch.float64) * n_keys / n_frames  # in keys
     if space == "z":
+        times = torch.arange(n_frames, dtype=torch.float64) * n_keys / n_frames  # in keys
         start = times.long()
         path = styles(slerp(keys[start], keys[(start + 1) % n_keys], (times - start)[:, None].to(keys)))
     else:
-        w = styles(keys)[:, 0].cpu()
-        spline = CubicSpline(range(n_keys + 1), torch.cat([w, w[:1]]).numpy(), bc_type="periodic")
-        path = torch.from_numpy(spline(times.numpy())).to(w)[:, None].expand(-1, c.n_styles, -1).to(here)
+        path = closed_path(styles(keys)[:, 0], n_frames)[:, None].expand(-1, c.n_styles, -1)
     return torch.cat([model.synthesis(some, noise).cpu() for some in path.split(32)])
+
+
+def closed_path(keys: Tensor, n: int) -> Tensor:
+    """(n, Z) points on the periodic cubic spline through `keys` (K ≥ 2, Z), even in time: point n would be point 0."""
+    times = torch.arange(n, dtype=torch.float64) * len(keys) / n  # in keys
+    nodes = torch.cat([keys, keys[:1]]).cpu()
+    spline = CubicSpline(range(len(nodes)), nodes.numpy(), bc_type="periodic")
+    return torch.from_numpy(spline(times.numpy())).to(keys)
 
 
 class Inversion(NamedTuple):

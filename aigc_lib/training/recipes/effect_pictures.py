@@ -44,12 +44,12 @@ def images_of(split: str, label: Callable[[Tensor, Tensor], Tensor]) -> Images:
 
 
 def sounds_of(pictures: Tensor, *, generator: torch.Generator, n_iterations: int = 16) -> Tensor:
-    """(B, 1, 64, F) → (B, 256 F) by Griffin and Lim, phases drawn from `generator`; the loudest sample is 0.9."""
+    """(B, 1, 64, F) → (B, 256 F) by Griffin and Lim, phases drawn from `generator`."""
     levels = (pictures[:, 0] + 1) * ((LOUDEST - _QUIET) / 2) + _QUIET
     # What is at the floor was anything below it; 64 bands of that would be heard.
     levels = torch.where(levels < _QUIET + 0.05, math.log(_SILENT.floor), levels)
     audio = [griffin_lim(some, _SILENT, n_iterations=n_iterations, generator=generator) for some in levels.split(32)]
-    return louder(torch.cat(audio))
+    return torch.cat(audio)
 
 
 def louder(audio: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from aigc_lib.training.recipes.effect_pictures import (
     N_LABELS,
     images_of,
     label_of,
+    louder,
     paint,
     pictures_of,
     seconds_heard,
@@ -68,7 +69,7 @@ class EffectsStyleGAN(StyleGANRecipe):
         """`n` sounds one after another, kind after kind, effects of 0.25 to 1 s."""
         kinds = torch.arange(n) % len(KINDS)
         seconds = SHORTEST * 4 ** torch.rand(n, generator=generator)
-        audio = sounds_of(paint(parts["generator"], kinds, seconds, generator=generator), generator=generator)
+        audio = louder(sounds_of(paint(parts["generator"], kinds, seconds, generator=generator), generator=generator))
         out.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(out, audio.flatten().numpy(), SAMPLE_RATE)
         return out
@@ -89,7 +90,7 @@ class EffectsStyleGAN(StyleGANRecipe):
         generated = paint(parts["generator"], kinds, seconds, generator=generator)
         sorts = {"generated": generated, "from their spectrograms": pictures_of(real), "mean spectrograms": means}
         sounds = {"held-out": real, "training": train.audio(slice(n))}
-        sounds |= {sort: sounds_of(pictures, generator=generator) for sort, pictures in sorts.items()}
+        sounds |= {sort: louder(sounds_of(pictures, generator=generator)) for sort, pictures in sorts.items()}
         return judged(sounds, kinds, seconds)
 
 
