@@ -53,8 +53,9 @@ class Caption:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionRules:
-    """What readers need. Two lines at most; a word longer than a line stands on one alone."""
+    """What readers need. A word longer than a line stands on one alone."""
 
+    n_lines: int = 2  # at most, 1 or 2
     width: int = 42  # characters a line
     speed: float = 17.0  # characters a second, blanks included
     shortest: float = 5 / 6  # seconds
@@ -130,6 +131,8 @@ def _ways(texts: tuple[str, ...], rules: CaptionRules) -> list[int]:
     blank, whole = len(rules.blank), sum(lengths) + len(rules.blank) * (len(texts) - 1)
     if whole <= rules.width or len(texts) == 1:
         return [len(texts)]
+    if rules.n_lines == 1:
+        return []
     ways, first = [], -blank
     for k, length in enumerate(lengths[:-1], start=1):
         first += blank + length
