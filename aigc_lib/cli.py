@@ -98,6 +98,14 @@ def make_music(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def make_presenter(arguments: argparse.Namespace) -> int:
+    from aigc_lib.applications.presenter import presenter
+
+    options = {name: getattr(arguments, name) for name in ("language", "expression", "seed", "subtitles")}
+    print(presenter(arguments.text, arguments.out, size=tuple(arguments.size), **options))
+    return 0
+
+
 def data_list(arguments: argparse.Namespace) -> int:
     from aigc_lib.datasets import provenance
 
@@ -230,6 +238,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--metre", help="of a rhythm, such as 6/8")
     made.add_argument("--bars", type=positive, default=8, help="to add or invent, up to 64 (8)")
     made.add_argument("--temperature", type=float, default=0.9, help="1 is the model's own distribution (0.9)")
+
+    made = command(make, "presenter", make_presenter, "let a drawn presenter say a text")
+    made.add_argument("text", help="what to say")
+    made.add_argument("out", type=Path, help="file to write, .mp4")
+    made.add_argument("--language", default="en", help="en, or zh with espeakng-loader (en)")
+    made.add_argument("--expression", default="neutral", help="neutral, happy or serious (neutral)")
+    made.add_argument("--size", type=positive, nargs=2, default=(320, 320), metavar=("H", "W"), help="pixels (320 320)")
+    made.add_argument("--seed", type=int, default=0, help="of looks and motion (0)")
+    made.add_argument("--no-subtitles", dest="subtitles", action="store_false", help="leave the captions out")
 
     data = command(commands, "data", None, "the data sets").add_subparsers(required=True, metavar="command")
     for name, run, text in [

@@ -70,8 +70,16 @@ def spectrogram(samples: torch.Tensor, sample_rate: int, ax: Axes | None = None)
     return ax
 
 
-def video(frames: torch.Tensor, frame_rate: float, caption: str, alt: str) -> None:
-    """Display a looping, silent video and a film strip of it.
+def video(
+    frames: torch.Tensor,
+    frame_rate: float,
+    caption: str,
+    alt: str,
+    *,
+    sound: torch.Tensor | None = None,
+    sample_rate: int | None = None,
+) -> None:
+    """Display a video and a film strip of it; without sound it loops.
 
     Small frames are enlarged by whole factors (nearest neighbour) to about 256 pixels. h264 needs even sides: an odd
     one has its last row or column repeated.
@@ -81,22 +89,28 @@ def video(frames: torch.Tensor, frame_rate: float, caption: str, alt: str) -> No
         frame_rate: frames a second, 0.01 to 120.
         caption: what to see.
         alt: what the video shows.
+        sound: (T,) float in [-1, 1], as long as the frames.
+        sample_rate: of the sound, 8,000 to 48,000 Hz.
 
     Raises:
-        ValueError: another shape, no frames, outside [-1, 1], not finite, or another rate.
+        ValueError: another shape, no frames, outside [-1, 1], not finite, another rate, or sound of another length.
     """
     figures.require_texts(caption, alt)
-    source, label = figures.data_uri(encode_video(frames, frame_rate), "video/mp4"), escape(alt)
-    attributes = f'controls loop muted playsinline title="{label}" aria-label="{label}"'
+    film = encode_video(frames, frame_rate, sound=sound, sample_rate=sample_rate)
+    source, label = figures.data_uri(film, "video/mp4"), escape(alt)
+    silent = "" if sound is not None else " loop muted"
+    attributes = f'controls{silent} playsinline title="{label}" aria-label="{label}"'
     player = f'<video {attributes} style="{_STYLE}" src="{source}"></video>'
     still = figures.png(film_strip(frames).figure, crop=True)
     figures.show_html(player + figures.picture_html(still, f"Film strip: {alt}"), caption)
 
 
-def encode_video(frames: torch.Tensor, frame_rate: float) -> bytes:
+def encode_video(
+    frames: torch.Tensor, frame_rate: float, *, sound: torch.Tensor | None = None, sample_rate: int | None = None
+) -> bytes:
     """The mp4 file that `video` shows. Arguments and errors as there."""
     buffer = io.BytesIO()
-    write_video(buffer, enlarged(frames), frame_rate)
+    write_video(buffer, enlarged(frames), frame_rate, sound=sound, sample_rate=sample_rate)
     return buffer.getvalue()
 
 

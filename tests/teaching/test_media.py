@@ -104,6 +104,22 @@ def test_a_video_is_what_every_browser_plays(shown):
         assert attribute in shown[0]["text/html"]
 
 
+def test_a_video_with_sound_holds_it_and_is_not_muted(shown):
+    video(FRAMES, 12, "A fade.", "Black turns white.", sound=TONE, sample_rate=RATE)
+    assert "muted" not in shown[0]["text/html"]
+    assert "loop" not in shown[0]["text/html"]
+    with av.open(embedded(shown[0], "video/mp4")) as container:
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    spectrum = np.abs(np.fft.rfft(heard[:RATE]))
+    assert spectrum.argmax() * RATE / len(heard[:RATE]) == pytest.approx(1_000, abs=2)
+
+
+def test_sound_of_another_length_is_refused(shown):
+    with pytest.raises(ValueError, match="as long as the frames"):
+        video(FRAMES, 12, "caption", "alt", sound=TONE[:4_000], sample_rate=RATE)
+    assert not shown
+
+
 def test_the_frames_come_back_in_order_and_brightness():
     *_, pictures = decode(io.BytesIO(encode_video(FRAMES, 12)))
     expected = (FRAMES[:, 0, 0, 0].numpy() + 1) * 127.5
