@@ -106,6 +106,23 @@ def make_presenter(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def make_captions(arguments: argparse.Namespace) -> int:
+    from aigc_lib.applications.captions import captions
+
+    transcript = arguments.transcript.read_text(encoding="utf-8") if arguments.transcript else None
+    made = captions(
+        arguments.source,
+        arguments.out,
+        language=arguments.language,
+        recogniser=arguments.recogniser,
+        transcript=transcript,
+        translate=arguments.translate,
+        burn=arguments.burn,
+    )
+    print(f"{arguments.out}: {len(made)} captions")
+    return 0
+
+
 def data_list(arguments: argparse.Namespace) -> int:
     from aigc_lib.datasets import provenance
 
@@ -247,6 +264,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--size", type=positive, nargs=2, default=(320, 320), metavar=("H", "W"), help="pixels (320 320)")
     made.add_argument("--seed", type=int, default=0, help="of looks and motion (0)")
     made.add_argument("--no-subtitles", dest="subtitles", action="store_false", help="leave the captions out")
+
+    made = command(make, "captions", make_captions, "caption what is said in a recording or a film")
+    made.add_argument("source", type=Path, help="sound file, or film with sound")
+    made.add_argument("out", type=Path, help="file to write: .srt, .vtt, or .mp4 for the film with a track of captions")
+    made.add_argument("--language", default="en", help="en or zh, which needs a transcript (en)")
+    made.add_argument("--recogniser", default="pocketsphinx", help="pocketsphinx or whisper (pocketsphinx)")
+    made.add_argument("--transcript", type=Path, help="text file of what is said, to be timed instead of recognised")
+    made.add_argument("--translate", action="store_true", help="from Chinese: an English line below each")
+    made.add_argument("--burn", action="store_true", help="put the captions into the pictures of the .mp4")
 
     data = command(commands, "data", None, "the data sets").add_subparsers(required=True, metavar="command")
     for name, run, text in [
