@@ -1,6 +1,8 @@
 """Exercises of chapter 6: what its applications are measured by."""
 
+import math
 from difflib import SequenceMatcher
+from itertools import pairwise
 
 from aigc_lib.teaching.exercises import exercise
 
@@ -30,3 +32,30 @@ def longest_run(answer) -> bool:
     ]
     expected = [SequenceMatcher(None, *pair, autojunk=False).find_longest_match().size for pair in pairs]
     return [answer(*pair) for pair in pairs] == expected
+
+
+@exercise(
+    "6.2-fades",
+    question="A function of t and rho: weights a, b from (1, 0) to (0, 1) that keep E(ax + by)² as it was.",
+    hint="Begin with cosine and sine. What is their power when the sounds are correlated, and what undoes it?",
+)
+def fades(answer) -> bool:
+    for rho in (0.0, 0.3, 0.5, 1.0, -0.4):
+        weights = [tuple(map(float, answer(i / 50, rho))) for i in range(51)]
+        ends = [*weights[0], *weights[-1]]
+        if any(not math.isclose(got, wanted, abs_tol=1e-6) for got, wanted in zip(ends, (1, 0, 0, 1), strict=True)):
+            return False
+        if any(a < -1e-9 or b < -1e-9 or abs(a**2 + b**2 + 2 * rho * a * b - 1) > 1e-6 for a, b in weights):
+            return False
+        if any(later[0] > earlier[0] + 1e-9 for earlier, later in pairwise(weights)):
+            return False
+    return True
+
+
+@exercise(
+    "6.2-bins",
+    question="How many bins of one ratio cover 0.25 to 1 s, if no stretch from a bin's middle may exceed 1.1?",
+    hint="From the middle of a bin of ratio r it is the root of r to either edge, and all bins together span 4.",
+)
+def bins(answer) -> bool:
+    return answer == 8

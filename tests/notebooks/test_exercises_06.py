@@ -1,5 +1,7 @@
 """Chapter 6: right answers pass, and the mistakes that learners make do not."""
 
+import math
+
 from aigc_lib.teaching.exercises import all_exercises
 
 
@@ -30,3 +32,28 @@ def test_a_run_is_contiguous_in_both_lists():
     assert is_right("6.1-longest-run", longest_run)
     assert not is_right("6.1-longest-run", lambda new, old: len(set(new) & set(old)))
     assert not is_right("6.1-longest-run", lambda new, old: sum(a == b for a, b in zip(new, old, strict=False)))
+
+
+def equal_power(t, rho):
+    return math.cos(t * math.pi / 2), math.sin(t * math.pi / 2)
+
+
+def corrected(t, rho):
+    a, b = equal_power(t, rho)
+    return a / (power := math.sqrt(1 + 2 * rho * a * b)), b / power
+
+
+def test_a_fade_that_knows_the_correlation_keeps_the_power():
+    assert is_right("6.2-fades", corrected)
+    assert not is_right("6.2-fades", equal_power)  # right for independent windows only
+    assert not is_right("6.2-fades", lambda t, rho: (1 - t, t))  # right for rho = 1 only
+    assert not is_right("6.2-fades", lambda t, rho: (1.0, 0.0))  # keeps the power, and never fades
+    assert not is_right("6.2-fades", lambda t, rho: corrected(1 - t, rho))
+
+
+def test_eight_bins_of_one_ratio_stretch_by_at_most_a_tenth():
+    ratios = {n: 4 ** (1 / n) for n in range(1, 12)}
+    assert min(n for n, ratio in ratios.items() if math.sqrt(ratio) <= 1.1) == 8
+    assert is_right("6.2-bins", 8)
+    assert not is_right("6.2-bins", 15)  # the whole bin held against 1.1
+    assert not is_right("6.2-bins", 4)
