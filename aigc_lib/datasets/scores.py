@@ -1,9 +1,9 @@
 """Music as tokens: four-part chorales on a grid of eighths, and tunes note by note, both moved to C.
 
-A chorale is a row of frames, one an eighth, of five tokens: where in the bar the frame stands, then soprano, bass, alto
-and tenor, each with the pitch that sounds and whether it begins here. The soprano runs a bar ahead of the others (the
-delay pattern of Copet et al. 2023, arXiv:2306.05284), so a model that reads from left to right knows what melody is
-coming when it chooses a chord; to harmonise a melody is to fill in three tokens of each frame.
+A chorale is a row of frames, one an eighth, of six tokens: where in the bar the frame stands, the soprano as it will be
+a bar later, then soprano, bass, alto and tenor, each with the pitch that sounds and whether it begins here. With the
+melody a bar ahead (a delay pattern as in Copet et al. 2023, arXiv:2306.05284) a model that reads from left to right
+knows what is coming when it chooses a chord; to harmonise a melody is to fill in the last three tokens of each frame.
 
 A tune is its metre, then for each note a pitch and a duration, with bar lines between. The same tune as rhythm alone
 has one sign for all pitches.
@@ -21,12 +21,13 @@ from torch import Tensor
 from aigc_lib.datasets.base import MusicItem
 
 STEP = 0.5  # quarters a frame
-AHEAD = 8  # frames that the soprano is ahead: a bar of four quarters
+AHEAD = 8  # frames by which the melody is shown before it sounds: a bar of four quarters
 RANGES = ((57, 81), (53, 74), (48, 69), (36, 64))  # MIDI pitches that soprano, alto, tenor and bass use in Bach
-ORDER = (0, 3, 1, 2)  # voices in a frame after the sign for the place in the bar
-FRAME = 1 + len(ORDER)
+ORDER = (0, 3, 1, 2)  # voices in a frame, after the place in the bar and the melody to come
+FRAME = 2 + len(ORDER)
+LOWER = slice(3, None)  # bass, alto and tenor in a frame
 SILENCE, BAR, BEAT, OFF, BEFORE = range(5)
-_LOWEST, _HIGHEST = 30, 87  # half an octave more than the voices use, for pieces that are moved to C
+_LOWEST, _HIGHEST = 25, 92  # more than the voices use, for pieces that are moved
 _ONSET = BEFORE + 1  # the token of the lowest pitch that begins; those that go on follow
 _HELD = _ONSET + _HIGHEST - _LOWEST + 1
 CHORALE_TOKENS = _HELD + _HIGHEST - _LOWEST + 1
@@ -47,10 +48,14 @@ def is_onset(tokens: Tensor) -> Tensor:
     return (tokens >= _ONSET) & (tokens < _HELD)
 
 
-def chorale_frames(item: MusicItem) -> Tensor:
-    """A chorale as the model reads it, (T + AHEAD, 5): the first AHEAD frames show the melody alone.
+def chorale_frames(item: MusicItem, transposed: int = 0) -> Tensor:
+    """A chorale as the model reads it, (T + AHEAD, 6): the first AHEAD frames show the melody alone.
 
     Notes that begin between two eighths (sixteenths, mostly passing) are left out: a note before them lasts longer.
+
+    Args:
+        item: the chorale, or its melody alone.
+        transposed: semitones, −5 to 5, by which it lies higher than in C.
 
     Raises:
         ValueError: no notes, a voice other than 0 to 3, or a pitch that is out of `RANGES`.
@@ -66,7 +71,7 @@ def chorale_frames(item: MusicItem) -> Tensor:
                 f"got {pitches.min():.0f} to {pitches.max():.0f}; transpose the piece"
             )
     length = -int(-float((notes[:, 0] + notes[:, 1]).max()) // STEP)
-    shift = to_c(item.key_signature)
+    shift = to_c(item.key_signature) + transposed
     grid = torch.full((length, 4), SILENCE)
     for onset, duration, pitch, voice in notes.tolist():
         first, last = onset / STEP, (onset + duration) / STEP
@@ -77,7 +82,7 @@ def chorale_frames(item: MusicItem) -> Tensor:
     frames = torch.full((length + AHEAD, FRAME), SILENCE)
     frames[:, 0] = torch.cat([torch.full((AHEAD,), BEFORE), _signs(item.bars.tolist(), length)])
     frames[:length, 1] = grid[:, 0]
-    frames[AHEAD:, 2:] = grid[:, list(ORDER[1:])]
+    frames[AHEAD:, 2:] = grid[:, list(ORDER)]
     return frames
 
 
@@ -92,10 +97,9 @@ def _signs(bars: list[float], n_frames: int) -> Tensor:
 
 def chorale_notes(frames: Tensor, key_signature: int) -> Tensor:
     """The inverse of `chorale_frames`: notes (N, 4) as in `MusicItem`, in the key asked for."""
-    shift, length = to_c(key_signature), len(frames) - AHEAD
-    notes = []
-    for place, voice in enumerate(ORDER, start=1):
-        column = frames[:length, place] if voice == 0 else frames[AHEAD:, place]
+    shift, notes = to_c(key_signature), []
+    for place, voice in enumerate(ORDER, start=2):
+        column = frames[AHEAD:, place]
         current = None
         for frame, token in enumerate(column.tolist()):
             pitch = (token - _ONSET) % (_HELD - _ONSET) + _LOWEST - shift
@@ -109,12 +113,13 @@ def chorale_notes(frames: Tensor, key_signature: int) -> Tensor:
     return torch.tensor(sorted(notes, key=lambda note: (note[0], note[3]))).view(-1, 4).float()
 
 
-def allowed_tokens(before: Tensor, key_signatures: Sequence[int]) -> Tensor:
+def allowed_tokens(before: Tensor, key_signatures: Sequence[int], *, parallels: bool = True) -> Tensor:
     """What may follow in chorales: voices keep to their ranges, and only what sounds can go on.
 
     Args:
-        before: (B, t) tokens, whole frames and the beginning of one.
+        before: (B, t) tokens, whole frames and the beginning of one, of chorales in C.
         key_signatures: of each, in which the ranges hold.
+        parallels: allow a note that would move in parallel fifths or octaves with a voice that is there already.
 
     Returns:
         (B, CHORALE_TOKENS) bool.
@@ -125,16 +130,34 @@ def allowed_tokens(before: Tensor, key_signatures: Sequence[int]) -> Tensor:
         allowed[:, BAR : BEFORE + 1] = True
         return allowed
     allowed[:, SILENCE] = True
-    low, high = RANGES[ORDER[place - 1]]
+    low, high = RANGES[ORDER[max(place - 2, 0)]]
     for row, key_signature in zip(allowed, key_signatures, strict=True):
         shift = to_c(key_signature)
         row[pitch_token(low + shift) : pitch_token(high + shift) + 1] = True
-    if before.shape[1] >= FRAME:
-        last = before[:, -FRAME].cpu()
-        held = torch.where(is_onset(last), last + _HELD - _ONSET, last)
-        rows = (held >= _HELD).nonzero().flatten()
-        allowed[rows, held[rows]] = True
+    if before.shape[1] < FRAME:
+        return allowed
+    last = before[:, -FRAME].cpu()
+    if not parallels and place > 2:
+        for other in range(2, place):
+            then, now = (before[:, before.shape[1] - place + other - back].cpu() for back in (FRAME, 0))
+            sign = 1 if ORDER[place - 2] < ORDER[other - 2] else -1  # the higher voice minus the lower one
+            allowed &= ~_parallels(last, then, now, sign)
+    held = torch.where(is_onset(last), last + _HELD - _ONSET, last)
+    rows = (held >= _HELD).nonzero().flatten()
+    allowed[rows, held[rows]] = True
     return allowed
+
+
+def _parallels(last: Tensor, other: Tensor, other_now: Tensor, sign: int) -> Tensor:
+    """Where a voice that sang `last` must not begin, (B, CHORALE_TOKENS), while another goes to `other_now`."""
+    last, other, now = (
+        torch.where(each >= _HELD, each - _HELD + _ONSET, each)[:, None] for each in (last, other, other_now)
+    )
+    begins = torch.arange(CHORALE_TOKENS)
+    sounding = (last > BEFORE) & (other > BEFORE) & (now > BEFORE) & is_onset(begins)
+    kind, kind_now = sign * (last - other) % 12, sign * (begins - now) % 12
+    same_way = (begins - last) * (now - other) > 0
+    return sounding & same_way & (kind == kind_now) & ((kind == 0) | (kind == 7))
 
 
 METRES = ("2/2", "4/4", "2/4", "3/4", "3/8", "6/8", "9/8", "12/8")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from aigc_lib import datasets
 from aigc_lib.datasets import scores
 from aigc_lib.datasets.base import MusicItem
+from aigc_lib.metrics.music import voice_leading
 
 PITCHES = [range(low, high + 1) for low, high in scores.RANGES]
 
@@ -73,7 +74,7 @@ def test_every_token_of_a_chorale_is_allowed_where_it_stands(chorale):
 
 def test_what_does_not_sound_cannot_go_on_and_nobody_leaves_the_range():
     row = scores.chorale_frames(item([(0, 1, 60, 0), (0, 1, 40, 3)])).flatten()[None]
-    place = (scores.AHEAD + 1) * scores.FRAME + 2  # the bass in the second frame of the music
+    place = (scores.AHEAD + 1) * scores.FRAME + 3  # the bass in the second frame of the music
     allowed = scores.allowed_tokens(row[:, :place], [0])[0]
     assert allowed[scores.pitch_token(40, held=True)]
     assert not allowed[scores.pitch_token(41, held=True)]
@@ -81,13 +82,30 @@ def test_what_does_not_sound_cannot_go_on_and_nobody_leaves_the_range():
     assert not allowed[scores.BAR]
 
 
+@given(st.lists(st.tuples(*[st.integers(low, high) for low, high in scores.RANGES]), min_size=2, max_size=2))
+@settings(deadline=None)
+def test_parallels_are_refused_exactly_where_the_meter_finds_them(rows):
+    """The last voice to be written, the tenor, against the other three. Rule and meter have no code in common."""
+    notes = [
+        (i * scores.STEP, scores.STEP, pitch, voice) for i, row in enumerate(rows) for voice, pitch in enumerate(row)
+    ]
+    frames = scores.chorale_frames(item(notes))
+    before = frames.flatten()[None, :-1]
+    allowed = scores.allowed_tokens(before, [0], parallels=False)[0]
+    found = voice_leading([torch.tensor(notes).float()])
+    without = voice_leading([torch.tensor([note for note in notes if note[3] != 2]).float()])
+    with_tenor = (found.parallel_fifths, found.parallel_octaves) != (without.parallel_fifths, without.parallel_octaves)
+    assert bool(allowed[scores.pitch_token(rows[1][2])]) != with_tenor
+    assert scores.allowed_tokens(before, [0])[0, scores.pitch_token(rows[1][2])]
+
+
 def test_the_soprano_is_a_bar_ahead_and_the_lower_voices_wait():
     chorale = item([(0, 1, 60, 0), (0, 1, 57, 1), (0, 1, 50, 2), (0, 1, 40, 3), (1, 1, 62, 0)])
     frames = scores.chorale_frames(chorale)
-    assert frames[0].tolist() == [scores.BEFORE, scores.pitch_token(60), 0, 0, 0]
+    assert frames[0].tolist() == [scores.BEFORE, scores.pitch_token(60), 0, 0, 0, 0]
     assert frames[1, 1] == scores.pitch_token(60, held=True)
     assert frames[2, 1] == scores.pitch_token(62)
-    assert frames[scores.AHEAD].tolist() == [scores.BAR, 0, *map(scores.pitch_token, (40, 57, 50))]
+    assert frames[scores.AHEAD].tolist() == [scores.BAR, 0, *map(scores.pitch_token, (60, 40, 57, 50))]
 
 
 def test_a_sixteenth_is_left_out_and_the_note_before_it_goes_on():
