@@ -25,7 +25,7 @@ WALLS = (("#dbe9f4", "#b9d2e6"), ("#f2e6d8", "#e0cbb2"), ("#e2ecdf", "#c2d6bd"),
 IRISES = ("#5b4a32", "#3f6a8a", "#4e7a56", "#6b4a3a")
 CUTS = ("short", "bob", "long")
 INSIDE, TEETH, TONGUE = "#4a0f1c", "#fbfbff", "#d9606c"  # of the mouth
-LIP, SEAM = "#b8574f", "#7e2f30"  # the seam is the line between closed lips
+LIP, SHINE, SEAM = "#b8574f", "#c77b74", "#7e2f30"  # the seam is the line between closed lips
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +215,7 @@ def _corners(pose: Pose) -> tuple[float, float, float, float]:
     """Half width of the inner mouth, height of its corners, and how far the lips' middles go up and down."""
     mouth = pose.mouth
     half = 23 + 16 * mouth.width - 8 * mouth.rounding + 4 * max(pose.smile, 0.0)
-    return half, 240 - 9 * pose.smile, 8 * mouth.opening, 30 * mouth.opening - 3 * mouth.tuck
+    return half, 240 - 9 * pose.smile, 8 * mouth.opening, 30 * mouth.opening - 1.5 * mouth.tuck
 
 
 def _inner_lips(pose: Pose) -> str:
@@ -245,7 +245,7 @@ def _mouth(look: Look, pose: Pose) -> str:
     tip = middle + down - 6 * mouth.opening - (0.45 * (up + down) + 2) * mouth.tongue  # upper edge of the tongue
     return f"""<path d="{lips}" fill="{LIP}"/>
 <path d="M{200 - 0.3 * half:.2f} {low - 0.5 * lower:.2f} q{0.3 * half:.2f} 3 {0.6 * half:.2f} 0" fill="none"
- stroke="#fff" stroke-opacity="0.25" stroke-width="3"/>
+ stroke="{SHINE}" stroke-width="3"/>
 <path d="{_inner_lips(pose)}" fill="{INSIDE}" stroke="{SEAM}" stroke-width="2"/>
 <g clip-path="url(#inside)"><ellipse cx="200" cy="{tip + 14:.2f}" rx="{0.6 * half:.2f}" ry="14" fill="{TONGUE}"/>
 <rect x="{200 - 0.8 * half:.2f}" y="{row - 18:.2f}" width="{1.6 * half:.2f}" height="18" rx="5" fill="{TEETH}"/></g>

@@ -15,7 +15,7 @@ import torch
 from scipy.signal import resample_poly
 from torch import Tensor
 
-from aigc_lib.applications.drawn_face import INSIDE, LIP, SEAM, TEETH, TONGUE, Look
+from aigc_lib.applications.drawn_face import INSIDE, LIP, SEAM, SHINE, TEETH, TONGUE, Look
 from aigc_lib.applications.visemes import CONTACTS, VOWELS, viseme_spans
 from aigc_lib.datasets.timed_speech import Span
 
@@ -41,7 +41,7 @@ def mouth_opening(frames: Tensor, look: Look) -> Tensor:
     down, right = ((place - middle) / radius for middle, radius in zip(_MIDDLE, _RADII, strict=True))
     part = frames[..., down[:, None] ** 2 + right**2 < 1]  # (F, 3, pixels)
     inside = [INSIDE, TEETH, TONGUE]
-    colours = torch.tensor([_rgb(colour) for colour in [*inside, LIP, SEAM, *look.skin]])
+    colours = torch.tensor([_rgb(colour) for colour in [*inside, LIP, SHINE, SEAM, *look.skin]])
     nearest = torch.cdist(part.mT, colours).argmin(dim=-1)  # (F, pixels)
     return (nearest < len(inside)).float().sum(dim=1) / (n_rows * n_columns)
 
@@ -130,17 +130,22 @@ def picture_delay(opening: Tensor, frame_rate: float, phonemes: Sequence[Span]) 
 def closure_delays(opening: Tensor, frame_rate: float, phonemes: Sequence[Span]) -> list[float]:
     """For each p, b and m by how many seconds the middle of the shut mouth comes later than that of the phoneme.
 
-    Shut is below a tenth of the film's widest opening; the run of shut frames nearest to the phoneme, within 0.1 s,
-    counts, and NaN stands for none. Pauses, in which the mouth is shut for longer, tell nothing and are left out.
+    Two of them in a row ("Bob may") are one closure. Shut is below a tenth of the film's widest opening; the run of
+    shut frames nearest to the phoneme, within 0.1 s, counts, and NaN stands for none. Pauses, in which the mouth is
+    shut for longer, tell nothing and are left out.
     """
+    closures: list[tuple[float, float]] = []
+    for span in viseme_spans(phonemes):
+        if span.text == CONTACTS[0]:
+            joined = closures and span.start - closures[-1][1] < 0.08
+            start = closures.pop()[0] if joined else span.start
+            closures.append((start, span.end))
     shut = np.pad((opening < 0.1 * opening.max()).numpy().astype(int), 1)
     edges = np.flatnonzero(np.diff(shut)).reshape(-1, 2) / frame_rate  # start and end of each run
     edges = edges[edges[:, 1] - edges[:, 0] < 0.2]
     delays = []
-    for span in viseme_spans(phonemes):
-        if span.text != CONTACTS[0]:
-            continue
-        late = edges.mean(axis=1) - (span.start + span.end) / 2
+    for start, end in closures:
+        late = edges.mean(axis=1) - (start + end) / 2
         nearest = late[np.abs(late).argmin()] if len(late) else np.inf
         delays.append(float(nearest) if abs(nearest) < 0.1 else np.nan)
     return delays

@@ -21,13 +21,14 @@ _FIELDS = ("opening", "teeth", "tongue", "tuck", "width", "rounding")
 _HELD = 4  # of these, the first four belong to the lips' contact; the last two may come from the neighbours
 _CONTACT = 0.04  # seconds a contact lasts at least: one frame at 25 frames a second
 _RELEASE = 0.05  # seconds in which it is made, and undone
+_NEVER = 1e9  # seconds
 _PAUSE = 0.15  # seconds without a sound after which the mouth rests
 
 # viseme: shape, dominance
 VISEMES: dict[str, tuple[Mouth, float]] = {
     "rest": (Mouth(), 1.0),
     "p b m": (Mouth(width=0.45), 1.0),
-    "f v": (Mouth(opening=0.13, teeth=1.0, tuck=1.0), 1.0),
+    "f v": (Mouth(opening=0.2, teeth=1.0, tuck=1.0), 1.0),
     "th": (Mouth(opening=0.24, teeth=0.55, tongue=1.0), 0.8),
     "t d n": (Mouth(opening=0.22, width=0.55, teeth=0.7, tongue=0.5), 0.5),
     "l": (Mouth(opening=0.34, teeth=0.4, tongue=0.9), 0.7),
@@ -100,8 +101,8 @@ class MouthTrack:
 
     def __init__(self, phonemes: Sequence[Span]) -> None:
         spans = viseme_spans(phonemes)
-        starts = [span.start for span in spans] + [np.inf]
-        ends = [-np.inf] + [span.end for span in spans]
+        starts = [span.start for span in spans] + [_NEVER]
+        ends = [-_NEVER] + [span.end for span in spans]
         rests = [  # the mouth closes soon after a sound, and opens a little before the next
             Span(text="rest", start=end + 0.05, end=start - 0.08)
             for end, start in zip(ends, starts, strict=True)
@@ -122,10 +123,9 @@ class MouthTrack:
         outside = np.maximum(np.maximum(starts - time, time - ends), 0.0)
         dominance = self._weights[near] * np.exp(-DECAY * outside)
         shape = dominance @ targets / dominance.sum()
-        for i in np.flatnonzero(self._contact[near]):
-            half = max(ends[i] - starts[i], _CONTACT) / 2
-            away = max(abs(time - (starts[i] + ends[i]) / 2) - half, 0.0)
-            if away < _RELEASE:
-                held = np.cos(np.pi / 2 * away / _RELEASE) ** 2
-                shape[:_HELD] += held * (targets[i, :_HELD] - shape[:_HELD])
+        half = np.maximum(ends - starts, _CONTACT) / 2
+        away = np.clip((np.abs(time - (starts + ends) / 2) - half) / _RELEASE, 0.0, 1.0)
+        held = np.where(self._contact[near], np.cos(np.pi / 2 * away) ** 2, 0.0)
+        for i in np.argsort(held):  # the one that is fully made has the last word
+            shape[:_HELD] += held[i] * (targets[i, :_HELD] - shape[:_HELD])
         return Mouth(**dict(zip(_FIELDS, shape.tolist(), strict=True)))

@@ -50,7 +50,9 @@ def installed() -> bool:
 
 
 def speak(text: str) -> TimedSpeech:
-    """Say a text of any length; what is not Chinese in it is read by rules for English. 22,050 Hz, always the same.
+    """Say a text of any length at 22,050 Hz; what is not Chinese in it is read by rules for English.
+
+    The library's flutter goes on from call to call: said again, a text differs by fractions of a millisecond.
 
     Returns:
         Phonemes in IPA, several signs each ("tɕʰ" is written "tɕh", "ˈɑu" is one); words are single characters, with
