@@ -59,3 +59,29 @@ def fades(answer) -> bool:
 )
 def bins(answer) -> bool:
     return answer == 8
+
+
+@exercise(
+    "6.4-blend",
+    question="A function of sounds [(start, end, target, strength)] and time: the opening by (6.4-1), θ = 25 a second.",
+    hint="The distance is 0 within a sound; outside it counts from the nearer edge. Divide by the sum of the weights.",
+)
+def blend(answer) -> bool:
+    sounds = [(0.0, 0.1, 0.9, 1.0), (0.1, 0.14, 0.2, 0.5), (0.2, 0.5, 0.3, 0.8)]
+    for time in (-0.05, 0.02, 0.1, 0.12, 0.17, 0.4, 0.6):
+        away = [max(start - time, time - end, 0) for start, end, _, _ in sounds]
+        weights = [sound[3] * math.exp(-25 * d) for sound, d in zip(sounds, away, strict=True)]
+        right = sum(w * sound[2] for w, sound in zip(weights, sounds, strict=True)) / sum(weights)
+        if not math.isclose(float(answer(sounds, time)), right, abs_tol=1e-9):
+            return False
+    return True
+
+
+@exercise(
+    "6.4-verdict",
+    question="verdict(ms) for sound that comes ms before the picture: 'unnoticed', 'noticed' or 'rejected'.",
+    hint="Early is positive. Two intervals around zero, neither of them symmetric: 45 and 90 early, 125 and 185 late.",
+)
+def verdict(answer) -> bool:
+    cases = {"unnoticed": (45, 0, -60, -125), "noticed": (46, 90, -126, -185), "rejected": (91, 300, -186, -300)}
+    return all(answer(ms) == word for word, offsets in cases.items() for ms in offsets)

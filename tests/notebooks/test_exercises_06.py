@@ -57,3 +57,33 @@ def test_eight_bins_of_one_ratio_stretch_by_at_most_a_tenth():
     assert is_right("6.2-bins", 8)
     assert not is_right("6.2-bins", 15)  # the whole bin held against 1.1
     assert not is_right("6.2-bins", 4)
+
+
+def blended(sounds, time, distance):
+    weights = [alpha * math.exp(-25 * distance(start, end, time)) for start, end, _, alpha in sounds]
+    return sum(w * target for w, (_, _, target, _) in zip(weights, sounds, strict=True)) / sum(weights)
+
+
+def test_a_blend_counts_distance_from_the_edges():
+    def from_edges(start, end, time):
+        return max(start - time, time - end, 0)
+
+    def from_middle(start, end, time):
+        return abs(time - (start + end) / 2)
+
+    assert is_right("6.4-blend", lambda sounds, time: blended(sounds, time, from_edges))
+    assert not is_right("6.4-blend", lambda sounds, time: blended(sounds, time, from_middle))
+    assert not is_right("6.4-blend", lambda sounds, time: blended([(*s[:3], 1.0) for s in sounds], time, from_edges))
+
+
+def test_early_sound_is_worse_than_late_sound():
+    def by(early, late):
+        def verdict(ms):
+            within = [-late[i] <= ms <= early[i] for i in (0, 1)]
+            return "unnoticed" if within[0] else "noticed" if within[1] else "rejected"
+
+        return verdict
+
+    assert is_right("6.4-verdict", by((45, 90), (125, 185)))
+    assert not is_right("6.4-verdict", by((125, 185), (45, 90)))  # the sign turned round
+    assert not is_right("6.4-verdict", by((45, 90), (45, 90)))  # symmetric
