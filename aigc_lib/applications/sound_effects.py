@@ -20,7 +20,7 @@ from aigc_lib.models.mel import MelConfig, log_mel
 from aigc_lib.models.stylegan_editing import closed_path
 from aigc_lib.training.checkpoints import load, write_whole
 from aigc_lib.training.devices import resolve_device
-from aigc_lib.training.recipes.effect_pictures import label_of, louder, paint, sounds_of
+from aigc_lib.training.recipes.effect_pictures import label_of, louder, paint, sounds_of, styles_of
 
 FORMATS = (".wav", ".flac", ".ogg")
 LOOP = (2.0, 60.0)  # seconds that an ambience lasts until it begins again
@@ -97,13 +97,11 @@ def ambience(
     """(seconds · 16,000,): an ambience whose end leads into its beginning.
 
     Windows of a second lie on a circle, at least half over each other; each has fine noise and phases of its own, and
-    a style from a closed path with a new key every three seconds.
+    a style from a closed path with a new key every three seconds or so.
     """
     n = math.ceil(seconds * SAMPLE_RATE / (WINDOW // 2))
     label = label_of(torch.tensor([KINDS.index(kind)]), torch.tensor([LONGEST]))
-    here, n_keys = network.synthesis.constant.device, max(2, round(seconds / 3))
-    z = torch.randn(n_keys, network.config.latent_dim, generator=generator).to(here)
-    keys = network.mapping(z, label.to(here).expand(n_keys))
+    keys = styles_of(network, label.expand(max(2, round(seconds / 3))), generator=generator)
     styles = closed_path(keys, n)[:, None].expand(-1, network.config.n_styles, -1)
     windows = []
     for some in tqdm(styles.split(4), desc=kind, unit="2 s", disable=not progress):

@@ -22,6 +22,7 @@ from aigc_lib.training.recipes.effect_pictures import (
     pictures_of,
     seconds_heard,
     sounds_of,
+    styles_of,
 )
 from aigc_lib.training.recipes.stylegan_effects import EffectsStyleGAN, judged, means_of
 
@@ -140,6 +141,24 @@ def test_what_is_asked_for_reaches_the_network():
     )
     assert (frames_heard(short) <= 19).all()
     assert not torch.equal(short, long)
+
+
+def test_truncation_leads_to_the_mean_of_the_own_label():
+    torch.manual_seed(0)
+    network = EffectsStyleGAN.build(SMALL)["generator"].eval()
+    labels = torch.tensor([7, 3, 7, 3])
+    none, half, all_of_it = (
+        styles_of(network, labels, truncation=t, generator=torch.Generator().manual_seed(1)) for t in (0.0, 0.5, 1.0)
+    )
+    z = torch.randn(4, 8, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(all_of_it, network.mapping(z, labels))
+    torch.testing.assert_close(half, (none + all_of_it) / 2)
+    assert torch.equal(none[0], none[2])
+    many = torch.randn(4000, 8, generator=torch.Generator().manual_seed(2))
+    for i in (0, 1):
+        mean = network.mapping(many, labels[i].expand(4000)).mean(dim=0)
+        assert (none[i] - mean).abs().max() < 0.15  # of 256 draws: standard errors of about 0.05
+    assert not torch.allclose(none[0], none[1], atol=0.1)
 
 
 def test_the_checkpoints_will_be_small():

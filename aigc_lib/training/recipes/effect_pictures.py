@@ -1,6 +1,6 @@
 """Sound effects as pictures that a network for pictures can paint, and back: log-mel spectrograms of one window.
 
-A picture is 64 mel bands high, low ones at the bottom row's end (row 0 is the lowest), and 64 frames of 16 ms wide;
+A picture is 64 mel bands high, row 0 the lowest, and 64 frames of 16 ms wide;
 −1 is silence (60 dB below amplitude one), 1 as loud as it gets. What is asked for is a label: a kind of ambience, or
 a kind of effect together with one of four durations, each √2 times the one before.
 """
@@ -23,6 +23,7 @@ FRAMES = WINDOW // MEL.hop_length
 LOUDEST = 2.0  # natural logarithm of a mel amplitude; a ten-thousandth of all values lies above
 BINS = 4  # of durations
 N_LABELS = BINS * len(EFFECTS) + len(AMBIENCES)
+TRUNCATION = 0.6  # of styles towards the mean of their label: kinds are clearer and durations nearer for less variety
 MAX_STRETCH = 1.3  # in time, to get from the duration that was painted to the one that was asked for
 _QUIET = math.log(MEL.floor)
 _HEARD = -0.8  # a frame with nothing above it is silent: of real pictures, the last that is not is 4 ms late on average
@@ -91,10 +92,25 @@ def fitted(pictures: Tensor, seconds: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def paint(model: nn.Module, kinds: Tensor, seconds: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Pictures (B, 1, 64, 64) of kinds (B,) by a `StyleGenerator` of `N_LABELS` classes, effects lasting `seconds`."""
+def styles_of(
+    model: nn.Module, labels: Tensor, *, truncation: float = TRUNCATION, generator: torch.Generator
+) -> Tensor:
+    """Styles (B, Z) of random noise, pulled towards the mean style of their own label: 0 leaves nothing but that."""
     here = model.synthesis.constant.device
-    z = torch.randn(len(kinds), model.config.latent_dim, generator=generator, device=generator.device).to(here)
-    painted = model(z, label_of(kinds, seconds).to(here), generator=generator).cpu()
+    z = torch.randn(len(labels), model.config.latent_dim, generator=generator, device=generator.device).to(here)
+    many = torch.randn(256, model.config.latent_dim, generator=torch.Generator().manual_seed(0)).to(here)
+    own, position = labels.to(here).unique(return_inverse=True)
+    means = torch.stack([model.mapping(many, label.expand(len(many))).mean(dim=0) for label in own])
+    return torch.lerp(means[position], model.mapping(z, labels.to(here)), truncation)
+
+
+@torch.no_grad()
+def paint(
+    model: nn.Module, kinds: Tensor, seconds: Tensor, *, truncation: float = TRUNCATION, generator: torch.Generator
+) -> Tensor:
+    """Pictures (B, 1, 64, 64) of kinds (B,) by a `StyleGenerator` of `N_LABELS` classes, effects lasting `seconds`."""
+    styles = styles_of(model, label_of(kinds, seconds), truncation=truncation, generator=generator)
+    noise = model.synthesis.noise(len(kinds), generator=generator)
+    painted = model.synthesis(styles[:, None].expand(-1, model.config.n_styles, -1), noise).cpu()
     effect = (kinds < len(EFFECTS)).view(-1, 1, 1, 1)
     return torch.where(effect, fitted(painted, seconds), painted)
