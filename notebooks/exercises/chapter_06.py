@@ -85,3 +85,23 @@ def blend(answer) -> bool:
 def verdict(answer) -> bool:
     cases = {"unnoticed": (45, 0, -60, -125), "noticed": (46, 90, -126, -185), "rejected": (91, 300, -186, -300)}
     return all(answer(ms) == word for word, offsets in cases.items() for ms in offsets)
+
+
+@exercise(
+    "6.7-word-errors",
+    question='WER as a number: said "we met Ada Lovelace at two", heard "we met a love lace at too late".',
+    hint="Two words more were heard than said, so at least two are insertions. Which are substitutions? Divide by N.",
+)
+def word_errors(answer) -> bool:
+    return abs(float(answer) - 5 / 6) < 0.005
+
+
+@exercise(
+    "6.7-needed",
+    question="needed(lines): how many seconds has a caption to stay? 17 characters a second, 5/6 s to 7 s.",
+    hint="Blanks inside a line are read, too. Then two bounds: one for a short word, one for very long lines.",
+)
+def needed(answer) -> bool:
+    captions = [("Yes.",), ("a" * 34,), ("two words here", "and some more of them"), ("x" * 80, "y" * 80)]
+    expected = [min(7.0, max(5 / 6, sum(map(len, lines)) / 17)) for lines in captions]
+    return all(abs(answer(lines) - right) < 1e-6 for lines, right in zip(captions, expected, strict=True))

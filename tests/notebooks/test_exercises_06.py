@@ -87,3 +87,16 @@ def test_early_sound_is_worse_than_late_sound():
     assert is_right("6.4-verdict", by((45, 90), (125, 185)))
     assert not is_right("6.4-verdict", by((125, 185), (45, 90)))  # the sign turned round
     assert not is_right("6.4-verdict", by((45, 90), (45, 90)))  # symmetric
+
+
+def test_the_word_error_rate_counts_insertions_and_divides_by_what_was_said():
+    assert is_right("6.7-word-errors", 5 / 6)
+    assert not is_right("6.7-word-errors", 5 / 8)  # divided by what was heard
+    assert not is_right("6.7-word-errors", 3 / 6)  # substitutions alone
+
+
+def test_a_caption_stays_as_long_as_it_takes_to_read_within_bounds():
+    assert is_right("6.7-needed", lambda lines: min(7, max(5 / 6, sum(map(len, lines)) / 17)))
+    assert not is_right("6.7-needed", lambda lines: max(5 / 6, sum(map(len, lines)) / 17))  # may stay for ever
+    assert not is_right("6.7-needed", lambda lines: min(7, sum(map(len, lines)) / 17))  # a word flashes by
+    assert not is_right("6.7-needed", lambda lines: min(7, max(5 / 6, len(lines) / 17)))  # counts lines
