@@ -90,6 +90,39 @@ def test_with_a_transcript_words_are_its_own_and_times_the_sound_s(recording, sa
         assert word.start == pytest.approx(0.5 + truth.start, abs=0.1)
 
 
+def test_numbers_names_and_dashes_of_a_transcript_keep_their_place():
+    text = "He owes me 100 yuan — and Xiomara 1,250."
+    said = speak(text, 16_000)
+    words = recognition.align(said.audio, text)
+    assert [word.text for word in words] == ["He", "owes", "me", "100", "yuan —", "and", "Xiomara", "1,250."]
+    for word, truth in zip(words[:4], said.words[:4], strict=True):
+        assert word.start == pytest.approx(truth.start, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("n", "said"),
+    [
+        (0, "zero"),
+        (85, "eighty five"),
+        (100, "one hundred"),
+        (1843, "eighteen forty three"),
+        (1900, "nineteen hundred"),
+        (2_019, "two thousand nineteen"),
+        (1_000_300, "one million three hundred"),
+    ],
+)
+def test_numbers_are_spelled_as_they_are_said(n, said):
+    assert recognition._spelled(n) == said
+
+
+def test_chinese_is_dealt_out_by_clauses():
+    words = recognition.spread("你好！今天天气很好。", [(1.0, 1.5), (2.0, 3.5)])
+    assert "".join(word.text for word in words) == "你好！今天天气很好。"
+    assert (words[0].start, words[1].end) == (1.0, 1.5)  # the greeting fills the short stretch
+    assert words[2].start == 2.0
+    assert words[-1].end == pytest.approx(3.5)
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "offset"),
     [("a.mp4", None, 0), ("a.mkv", "pcm_s16le", 0), ("a.mkv", "pcm_s16le", 2.5), ("a.ts", "aac", 1.4)],
