@@ -1,5 +1,7 @@
 """Effects of exactly the asked length, ambiences without a seam, and no file where something was wrong."""
 
+from pathlib import Path
+
 import pytest
 import soundfile
 import torch
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from aigc_lib import datasets
 from aigc_lib.applications import sound_effects
 from aigc_lib.applications.sound_effects import ambience, effect, on_a_circle, seam_of, sound_effect
+from aigc_lib.cli import main
 from aigc_lib.datasets.effects import AMBIENCES, EFFECTS
 from aigc_lib.models.stylegan import StyleGANConfig, StyleGenerator
 from aigc_lib.training.recipes.effect_pictures import N_LABELS
@@ -145,6 +148,16 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(network, tmp_path, kin
 def test_progress_is_shown_for_an_ambience(network, tmp_path, capsys):
     sound_effect("fire", tmp_path / "fire.wav", seconds=4, network=network, device="cpu")
     assert "2/2" in capsys.readouterr().err
+
+
+def test_the_command_passes_its_options_on_and_a_mistake_is_one_line(monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(sound_effects, "sound_effect", lambda *names, **options: calls.append((*names, options)) or 1)
+    assert main(["make", "effect", "rain", "rain.ogg", "--seconds", "4.5", "--seed", "2", "--device", "cpu"]) == 0
+    assert calls == [("rain", Path("rain.ogg"), {"seconds": 4.5, "seed": 2, "device": "cpu"})]
+    monkeypatch.undo()
+    assert main(["make", "effect", "dog", "dog.wav"]) == 2
+    assert capsys.readouterr().err.startswith("aigc: unknown kind 'dog'; effects: bell 铃声")
 
 
 def test_every_kind_can_be_made(network):

@@ -129,6 +129,8 @@ def test_samples_are_one_sound_file(tmp_path):
     parts = EffectsStyleGAN.build(SMALL)
     path = EffectsStyleGAN.sample(parts, tmp_path / "new" / "a.wav", n=3, generator=torch.Generator().manual_seed(0))
     assert soundfile.info(path).frames == 3 * 16_384
+    with pytest.raises(ValueError, match=r"\.wav, \.flac or \.ogg file, got 'a\.png'"):
+        EffectsStyleGAN.sample(parts, tmp_path / "a.png", n=1, generator=torch.Generator())
 
 
 def test_what_is_asked_for_reaches_the_network():

@@ -67,6 +67,8 @@ class EffectsStyleGAN(StyleGANRecipe):
     @classmethod
     def sample(cls, parts: dict[str, nn.Module], out: Path, *, n: int, generator: torch.Generator) -> Path:
         """`n` sounds one after another, kind after kind, effects of 0.25 to 1 s."""
+        if out.suffix.lower() not in (".wav", ".flac", ".ogg"):
+            raise ValueError(f"sound goes into a .wav, .flac or .ogg file, got {out.name!r}")
         kinds = torch.arange(n) % len(KINDS)
         seconds = SHORTEST * 4 ** torch.rand(n, generator=generator)
         audio = louder(sounds_of(paint(parts["generator"], kinds, seconds, generator=generator), generator=generator))
