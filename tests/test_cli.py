@@ -97,6 +97,17 @@ def test_make_passes_its_options_on_and_prints_the_file(monkeypatch, capsys):
     assert capsys.readouterr().out == "out.mp4\nloop.mp4\n"
 
 
+def test_make_presenter_passes_its_options_on(monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(
+        "aigc_lib.applications.presenter.presenter", lambda text, out, **options: calls.append((text, options)) or out
+    )
+    assert cli.main(["make", "presenter", "Good day.", "film.mp4", "--size", "240", "426", "--no-subtitles"]) == 0
+    options = {"language": "en", "expression": "neutral", "seed": 0, "subtitles": False, "size": (240, 426)}
+    assert calls == [("Good day.", options)]
+    assert capsys.readouterr().out == "film.mp4\n"
+
+
 def test_data_list_shows_what_there_is_and_under_which_licence(capsys):
     assert aigc("data list digits") == 0
     header, row = capsys.readouterr().out.splitlines()

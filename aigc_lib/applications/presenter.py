@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -41,6 +42,7 @@ BLINK_INTERVAL = 60 / 26  # seconds, the mean
 BLINK_SPREAD = 0.5  # standard deviation of the interval's logarithm
 _CLOSING, _SHUT, _OPENING = 0.08, 0.04, 0.12  # seconds; lids close faster than they open
 _NOD, _NOD_DISTANCE = 0.3, 0.7  # seconds: how long a nod takes, and the least from one to the next
+_QUIET = 0.3  # seconds after the last sound, in which the mouth shuts
 _LABEL_HEIGHT = 0.05  # of the shorter side
 
 
@@ -87,7 +89,9 @@ def presenter(
     check_size(size)
     said = VOICES[language](text, seed)
     captions = break_lines(said.words, rules=RULES[language]) if subtitles else []
-    n_frames = math.ceil(len(said.audio) / said.sample_rate * FRAME_RATE)
+    seconds = max(len(said.audio) / said.sample_rate, said.phonemes[-1].end + _QUIET)
+    n_frames = math.ceil(seconds * FRAME_RATE)
+    sound = F.pad(said.audio, (0, round(n_frames / FRAME_RATE * said.sample_rate) - len(said.audio)))
     generator = torch.Generator().manual_seed(seed)
     look = random_look(generator)
 
@@ -97,7 +101,7 @@ def presenter(
             yield burn_in(frame, captions, FRAME_RATE, first_frame=i)
 
     bar = tqdm(frames(), total=n_frames, desc="presenter", unit="frame", disable=not progress)
-    write_video(out, bar, FRAME_RATE, sound=said.audio, sample_rate=said.sample_rate)
+    write_video(out, bar, FRAME_RATE, sound=sound, sample_rate=said.sample_rate)
     return Path(out)
 
 

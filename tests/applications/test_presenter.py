@@ -137,6 +137,18 @@ def test_bad_wishes_leave_no_file(tmp_path, text, name, options, message):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_film_does_not_end_with_an_open_mouth(tmp_path, monkeypatch):
+    def abrupt(text, seed):
+        vowel = Span(text="a", start=0.2, end=0.5)
+        return timed_speech.TimedSpeech(audio=torch.zeros(12_000), sample_rate=24_000, phonemes=(vowel,), words=())
+
+    monkeypatch.setitem(presenter.VOICES, "en", abrupt)
+    frames = frames_of(presenter.presenter("A.", tmp_path / "f.mp4", progress=False))
+    opening = lip_sync.mouth_opening(frames, presenter.look_of(0))
+    assert len(frames) == 20
+    assert opening[-1] < 0.0005 < 0.004 < opening[8]
+
+
 @pytest.mark.skipif(not mandarin.installed(), reason="espeakng-loader is not installed")
 def test_mandarin_is_spoken_shown_and_in_step(tmp_path):
     text = "爸爸妈妈怕跑步吗？"
