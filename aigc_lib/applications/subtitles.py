@@ -107,10 +107,11 @@ def break_lines(words: Sequence[Span], *, rules: CaptionRules = ENGLISH) -> list
 def captioning_cost(words: Sequence[Span], counts: Sequence[int], *, rules: CaptionRules = ENGLISH) -> float:
     """What `break_lines` makes least, for captions of counts[0], counts[1], … words; infinite if one does not fit.
 
-    A caption costs 1; 4 for every second it lacks for being read; 2 for every second of silence beyond half a second
-    that it spans; the seam after its last word; and if it has two lines, half the seam between them and the share of
-    the width by which they differ. A seam costs 0 at the end of a sentence, 1 after a comma or at a pause of 0.3 s,
-    else 3; and 2 more after a word that leans on the next ("the", "of"), 4 more between two words with capitals.
+    A caption costs 1; 4 for every second it lacks for being read; 4 for every second by which a pause in it exceeds
+    0.3 s; the seam after its last word; and if it has two lines, half the seam between them and the share of the width
+    by which they differ. A seam costs 0 at the end of a sentence or a pause of 0.5 s, 1 after a comma or at a pause of
+    0.25 s, else 3; and 2 more after a word that leans on the next ("the", "of"), 4 more between two words with
+    capitals.
     """
     total, i = 0.0, 0
     for count in counts:
@@ -158,9 +159,10 @@ def _seam(words: Sequence[Span], k: int) -> float:
     if k == len(words):
         return 0.0
     before, after = words[k - 1], words[k]
-    if _SENTENCE.search(before.text):
+    pause = after.start - before.end
+    if _SENTENCE.search(before.text) or pause >= 0.5:
         return 0.0
-    if _CLAUSE.search(before.text) or after.start - before.end >= 0.3:
+    if _CLAUSE.search(before.text) or pause >= 0.25:
         return 1.0
     leans = 2.0 * (_LEANING.fullmatch(before.text) is not None)
     return 3.0 + leans + 4.0 * (before.text[0].isupper() and after.text[0].isupper())
@@ -171,8 +173,8 @@ def _cost(words: Sequence[Span], i: int, j: int, rules: CaptionRules) -> float:
     uneven, lines = _lines(caption, rules)
     start, end = _times(words, i, j, rules)
     lacking = max(0.0, _needed(lines, rules) - (end - start))
-    silence = sum(max(0.0, b.start - a.end - 0.5) for a, b in pairwise(caption))
-    return 1.0 + 4.0 * lacking + 2.0 * silence + _seam(words, j) + uneven
+    silence = sum(max(0.0, b.start - a.end - 0.3) for a, b in pairwise(caption))
+    return 1.0 + 4.0 * (lacking + silence) + _seam(words, j) + uneven
 
 
 def _needed(lines: Sequence[str], rules: CaptionRules) -> float:
