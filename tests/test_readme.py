@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -44,4 +45,4 @@ def test_every_command_that_is_shown_is_understood():
     shown = re.findall(r"^aigc ([^#\n]+)", TEXT, re.M)
     assert len(shown) >= 4
     for command in shown:
-        assert parser().parse_args(command.split())
+        assert parser().parse_args(shlex.split(command))
