@@ -3,6 +3,7 @@
 import heapq
 import tempfile
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -51,7 +52,8 @@ def captions(
         language: "en" or "zh"; for Chinese there is no recogniser here, so it needs a transcript.
         recogniser: "pocketsphinx", "whisper", or what makes English text of (T,) at 16 kHz in place of them.
         transcript: what is said; then only its times come from the sound. English is aligned to some hundredths of a
-            second, Chinese spread over the stretches of speech, to some tenths.
+            second, or spread with a warning, if noise is too loud for that; Chinese is spread over the stretches of
+            speech, to some tenths.
         translate: an English line below each Chinese one, by the course's small Transformer; see `bilingual`.
         burn: the captions go into the pictures of the .mp4 (which are coded anew), not into a track.
         progress: show progress bars.
@@ -136,7 +138,11 @@ def timed_words(
     if transcript is not None and stretches:
         if language == "zh":
             return recognition.spread(transcript, stretches)
-        return _aligned(sound, transcript, (stretches[0][0], stretches[-1][1]))
+        try:
+            return _aligned(sound, transcript, (stretches[0][0], stretches[-1][1]))
+        except ValueError as error:
+            warnings.warn(f"{error}; its words are spread evenly over the voice", stacklevel=3)
+            return recognition.spread(transcript, stretches)
     words: list[Span] = []
     for stretch in tqdm(stretches, desc="listening", unit="stretch", disable=not progress):
         text = recogniser(_part(sound, stretch))
