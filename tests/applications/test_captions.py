@@ -12,6 +12,7 @@ from aigc_lib.applications import captions as application
 from aigc_lib.applications import recognition
 from aigc_lib.applications.captions import captions, read_sound
 from aigc_lib.applications.subtitles import read_subtitles
+from aigc_lib.cli import main
 from aigc_lib.datasets.timed_speech import speak
 from aigc_lib.datasets.video_files import open_video, write_video
 
@@ -88,6 +89,16 @@ def test_with_a_transcript_words_are_its_own_and_times_the_sound_s(recording, sa
     assert [word.text for word in words] == SENTENCE.split()
     for word, truth in zip(words, said.words, strict=True):
         assert word.start == pytest.approx(0.5 + truth.start, abs=0.1)
+
+
+def test_the_command_times_a_transcript(recording, tmp_path, capsys):
+    (tmp_path / "said.txt").write_text(SENTENCE, encoding="utf-8")
+    command = ["make", "captions", str(recording), str(tmp_path / "a.vtt"), "--transcript", str(tmp_path / "said.txt")]
+    assert main(command) == 0
+    assert capsys.readouterr().out.endswith("a.vtt: 1 captions\n")
+    assert [caption.lines for caption in read_subtitles(tmp_path / "a.vtt")] == [(SENTENCE,)]
+    assert main([*command, "--language", "fr"]) == 2
+    assert "unknown language 'fr'" in capsys.readouterr().err
 
 
 def test_a_transcript_that_cannot_be_aligned_is_spread_and_the_user_told(recording, monkeypatch):
