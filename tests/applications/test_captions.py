@@ -13,7 +13,7 @@ from aigc_lib.applications import recognition
 from aigc_lib.applications.captions import captions, read_sound
 from aigc_lib.applications.subtitles import read_subtitles
 from aigc_lib.cli import main
-from aigc_lib.datasets.timed_speech import speak
+from aigc_lib.datasets.timed_speech import Span, speak
 from aigc_lib.datasets.video_files import open_video, write_video
 
 SENTENCE = "The phone has no signal."
@@ -101,14 +101,18 @@ def test_the_command_times_a_transcript(recording, tmp_path, capsys):
     assert "unknown language 'fr'" in capsys.readouterr().err
 
 
-def test_a_transcript_that_cannot_be_aligned_is_spread_and_the_user_told(recording, monkeypatch):
-    def not_found(sound, text):
-        raise ValueError("the sound does not fit the text")
+@pytest.mark.parametrize("way", ["not found", "lost"])
+def test_a_transcript_that_cannot_be_aligned_is_spread_and_the_user_told(recording, monkeypatch, way):
+    def fails(sound, text):
+        if way == "not found":
+            raise ValueError("the sound does not fit the text")
+        return [Span(text=word, start=5.0 + i, end=5.5 + i) for i, word in enumerate(text.split())]
 
-    monkeypatch.setattr(recognition, "align", not_found)
-    with pytest.warns(UserWarning, match="does not fit the text; its words are spread"):
+    monkeypatch.setattr(recognition, "align", fails)
+    with pytest.warns(UserWarning, match=r"(does not fit the text|differ by .* s); the words .* are spread"):
         words = application.timed_words(read_sound(recording), None, transcript=SENTENCE)
     assert [word.text for word in words] == SENTENCE.split()
+    assert words[-1].end < 3
 
 
 def test_numbers_names_and_dashes_of_a_transcript_keep_their_place():
