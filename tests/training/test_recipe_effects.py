@@ -178,12 +178,13 @@ def test_the_judge_knows_the_real_from_the_silent_and_the_many_from_the_one(soun
     good = judged({"held-out": real, "generated": real}, kinds, seconds)
     assert good["accuracy, generated"] == good["accuracy, held-out"] > 0.98
     assert good["Fréchet distance, generated"] < 1e-6
-    assert good["recall"] == good["precision"] == good["spread, least of kinds"] == 1
+    assert good["recall"] == good["precision"] == good["spread of spectrograms, least of kinds"] == 1
     assert good["duration, correlation, generated"] > 0.97
     first = real[:15].repeat(10, 1)  # one bell, one drop, …
     poor = judged({"held-out": real, "generated": first}, kinds, seconds)
     assert poor["accuracy, generated"] > 0.98
-    assert poor["spread, mean of kinds"] < 0.01
+    assert poor["spread of features, mean of kinds"] < 0.01
+    assert poor["spread of spectrograms, mean of kinds"] < 0.01
     assert poor["recall"] < 0.5
     assert poor["duration, correlation, generated"] < 0.3
     mixed = judged({"held-out": real, "generated": real.roll(1, 0)}, kinds, seconds)

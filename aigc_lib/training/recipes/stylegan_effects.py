@@ -83,7 +83,9 @@ class EffectsStyleGAN(StyleGANRecipe):
         Of four sorts of sound, in the same kinds and durations: held-out ones; the same from their spectrograms
         alone, which is the most that a painter of spectrograms can reach; generated ones; and sounds whose spectrogram
         is the mean of a label's, which is the least. Also Fréchet distance of training from held-out sounds, precision
-        and recall (k = 3), and, for effects, how the duration that is heard follows the one that was asked for.
+        and recall (k = 3); how far the sounds of a kind lie apart beside the real ones of the same durations, in
+        features, which faults scatter as well, and in spectrograms; and, for effects, how the duration that is heard
+        follows the one that was asked for.
         """
         held_out, train = (datasets.load(cls.dataset, split) for split in ("test", "train"))
         n = min(n, len(held_out), _JUDGED)
@@ -115,8 +117,11 @@ def judged(sounds: dict[str, Tensor], kinds: Tensor, seconds: Tensor) -> dict[st
     found |= {f"Fréchet distance, {sort}": frechet_distance_of(real, rows[sort]) for sort in rows if sort != "held-out"}
     quality = precision_recall(real, made)
     found |= {"precision": quality.precision, "recall": quality.recall}
-    spreads = torch.stack([_spread(made[kinds == k]) / _spread(real[kinds == k]) for k in kinds.unique()])
-    found |= {"spread, mean of kinds": spreads.mean().item(), "spread, least of kinds": spreads.min().item()}
+    for what, some in (("features", rows), ("spectrograms", pictures)):
+        real, made = some["held-out"], some["generated"]
+        spreads = torch.stack([_spread(made[kinds == k]) / _spread(real[kinds == k]) for k in kinds.unique()])
+        found |= {f"spread of {what}, mean of kinds": spreads.mean().item()}
+        found |= {f"spread of {what}, least of kinds": spreads.min().item()}
     effect = kinds < len(EFFECTS)
     for sort in ("held-out", "generated"):
         asked, heard = seconds[effect], seconds_heard(sounds[sort][effect])
@@ -126,5 +131,5 @@ def judged(sounds: dict[str, Tensor], kinds: Tensor, seconds: Tensor) -> dict[st
 
 
 def _spread(rows: Tensor) -> Tensor:
-    """Mean distance between two rows (n, D): nearly zero when all sounds of a kind are one."""
-    return torch.pdist(rows).mean()
+    """Mean distance between two rows (n, …): nearly zero when all sounds of a kind are one."""
+    return torch.pdist(rows.flatten(1)).mean()
