@@ -121,7 +121,7 @@ def picture_delay(opening: Tensor, frame_rate: float, phonemes: Sequence[Span]) 
     shut_at = [(s.start + s.end) / 2 for s in spans if s.text == CONTACTS[0]]
     if not open_at or not shut_at:
         raise ValueError("the delay is measured between vowels and p, b or m: say something that has both")
-    delays = np.arange(-SEARCH, SEARCH + 5e-4, 1e-3)
+    delays = np.arange(-1000 * SEARCH, 1000 * SEARCH + 1) / 1000
     contrast = sum(_sampled(opening, frame_rate, time + delays) for time in open_at) / len(open_at)
     contrast = contrast - sum(_sampled(opening, frame_rate, time + delays) for time in shut_at) / len(shut_at)
     return float(delays[contrast.argmax()])
@@ -180,7 +180,7 @@ def loudness_lag(opening: Tensor, frame_rate: float, sound: Tensor, sample_rate:
     hop = sample_rate // 1000
     loud = sound.unfold(0, window, hop).square().mean(dim=1).sqrt().numpy()
     times = (np.arange(len(loud)) * hop + window / 2) / sample_rate
-    delays = np.arange(-SEARCH, SEARCH + 5e-4, 1e-3)
+    delays = np.arange(-1000 * SEARCH, 1000 * SEARCH + 1) / 1000
     scores = [np.corrcoef(loud, _sampled(opening, frame_rate, times + delay))[0, 1] for delay in delays]
     best = int(np.argmax(scores))
     return float(delays[best]), float(scores[best])
