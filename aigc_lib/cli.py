@@ -226,7 +226,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("name", help="of the checkpoint, such as gan-digits; gan means that; vocoders compares all three")
     made.add_argument("--n", type=positive, default=1000, help="samples to draw (1000)")
 
-    make = command(commands, "make", None, "films by trained networks").add_subparsers(required=True, metavar="command")
+    make = command(commands, "make", None, "films, faces, sounds and captions by trained networks").add_subparsers(
+        required=True, metavar="command"
+    )
     made = command(make, "slow-motion", make_slow_motion, "stretch a film with new frames between its frames", placed)
     made.add_argument("source", type=Path, help="video file of constant frame rate")
     made.add_argument("out", type=Path, help="file to write, .mp4")

@@ -136,7 +136,14 @@ def test_names_are_full_or_short_and_wrong_ones_list_the_right_ones():
 def test_the_recipes_that_the_course_ships_are_shipped():
     pictures = {"classifier-digits", "gan-digits", "gan-emoji", "vae-digits", "vae-emoji"}
     texts = {"rnn-shakespeare", "transformer-shakespeare", "transformer-pronunciations", "transformer-zh-en"}
-    sounds = {"wavenet-notes", "wavenet-speech", "waveglow-speech", "hifigan-speech"}
+    sounds = {
+        "wavenet-notes",
+        "wavenet-speech",
+        "waveglow-speech",
+        "hifigan-speech",
+        "stylegan-effects",
+        "classifier-effects",
+    }
     films = {"flownet-objects", "interpolation-film", "stylegan-avatars", "stylegan-emoji"}
     assert pictures | texts | sounds | films <= set(SHIPPED)
 
