@@ -90,6 +90,14 @@ def make_effect(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def make_music(arguments: argparse.Namespace) -> int:
+    from aigc_lib.applications.music import music
+
+    given = ("melody", "metre", "bars", "temperature", "seed", "device")
+    print(*music(arguments.task, arguments.out, **{name: getattr(arguments, name) for name in given}), sep="\n")
+    return 0
+
+
 def make_presenter(arguments: argparse.Namespace) -> int:
     from aigc_lib.applications.presenter import presenter
 
@@ -242,6 +250,14 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("kind", help="such as bell or rain; a wrong one lists all")
     made.add_argument("out", type=Path, help="file to write, .wav, .flac or .ogg")
     made.add_argument("--seconds", type=float, help="effects 0.25 to 1 (0.7), ambiences 2 to 60 (8)")
+
+    made = command(make, "music", make_music, "continue a melody, harmonise one, or invent a rhythm", seeded)
+    made.add_argument("task", choices=("continue", "harmonise", "rhythm"))
+    made.add_argument("out", type=Path, help=".musicxml, .mid, .wav or .png (a piano roll); without a suffix all four")
+    made.add_argument("--melody", type=Path, help="ABC, MIDI or MusicXML file (one that the models never saw)")
+    made.add_argument("--metre", help="of a rhythm, such as 6/8")
+    made.add_argument("--bars", type=positive, default=8, help="to add or invent, up to 64 (8)")
+    made.add_argument("--temperature", type=float, default=0.9, help="1 is the model's own distribution (0.9)")
 
     made = command(make, "presenter", make_presenter, "let a drawn presenter say a text")
     made.add_argument("text", help="what to say")
