@@ -18,12 +18,11 @@ from aigc_lib.training.recipe import Budget
 from aigc_lib.training.recipes.transformer_lm import StreamRecipe, surprises
 
 
-class Chorales(StreamRecipe):
-    """Bach's chorales, each in C and in the six keys around it: so few are learned by heart in one key."""
+class MusicRecipe(StreamRecipe):
+    """One size and one budget for both kinds of music."""
 
-    name = "transformer-chorales"
-    dataset = "bach"
-    samples_suffix = ".mid"
+    n_tokens: ClassVar[int]
+    context_length: ClassVar[int]
     budgets: ClassVar[dict[str, Budget]] = {
         "smoke": Budget(steps=10, batch_size=4, log_every=2),
         "laptop": Budget(steps=30, batch_size=8, log_every=5),
@@ -32,9 +31,17 @@ class Chorales(StreamRecipe):
 
     @classmethod
     def default_config(cls) -> LanguageModelConfig:
-        return LanguageModelConfig(
-            vocab_size=scores.CHORALE_TOKENS, width=128, n_heads=4, n_layers=4, context_length=324, dropout=0.1
-        )
+        sizes = {"width": 128, "n_heads": 4, "n_layers": 4, "dropout": 0.1}
+        return LanguageModelConfig(vocab_size=cls.n_tokens, context_length=cls.context_length, **sizes)
+
+
+class Chorales(MusicRecipe):
+    """Bach's chorales, each in C and in the six keys around it: so few are learned by heart in one key."""
+
+    name = "transformer-chorales"
+    dataset = "bach"
+    n_tokens = scores.CHORALE_TOKENS
+    context_length = 54 * scores.FRAME
 
     @classmethod
     def stream(cls) -> Tensor:
@@ -108,23 +115,13 @@ def harmonise(
     return pieces
 
 
-class Tunes(StreamRecipe):
+class Tunes(MusicRecipe):
     """O'Neill's tunes, each followed by its rhythm alone."""
 
     name = "transformer-tunes"
     dataset = "oneill"
-    samples_suffix = ".mid"
-    budgets: ClassVar[dict[str, Budget]] = {
-        "smoke": Budget(steps=10, batch_size=4, log_every=2),
-        "laptop": Budget(steps=30, batch_size=8, log_every=5),
-        "gpu": Budget(steps=6000, batch_size=16, log_every=50),
-    }
-
-    @classmethod
-    def default_config(cls) -> LanguageModelConfig:
-        return LanguageModelConfig(
-            vocab_size=scores.TUNE_TOKENS, width=128, n_heads=4, n_layers=4, context_length=320, dropout=0.1
-        )
+    n_tokens = scores.TUNE_TOKENS
+    context_length = 320
 
     @classmethod
     def stream(cls) -> Tensor:
