@@ -33,6 +33,7 @@ _LOADERS = {
     "speech": "speech.speech",
     "effects": "effects.effects",
     "big-buck-bunny": "video.big_buck_bunny",
+    "street": "street.street",
 }
 
 _CACHED = (

@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from aigc_lib.models.warping import warp
@@ -111,6 +110,27 @@ def motion(frames: Tensor, flow: FlowFunction) -> Motion:
     return Motion(lengths, accelerations, torch.stack(unexplained))
 
 
+def flicker(made: Tensor, true: Tensor, flow: Tensor) -> Tensor:
+    """How much the error changes from frame to frame along the motion of the true clip, (F - 1,) in levels of 255.
+
+    Mean of |e_{t+1}(p + w(p)) − e_t(p)| with e = made − true. As warping is linear, that is what the made frames change
+    by when motion is undone, less what the true ones do. An error that goes along with its thing, such as blur, does
+    not flicker, however large it is. White noise of standard deviation σ in a clip without motion gives 2σ/√π.
+
+    Args:
+        made, true: (F ≥ 2, C, H, W) in [-1, 1].
+        flow: (F - 1, 2, H, W), w: from each frame of the true clip to the next.
+
+    Raises:
+        ValueError: a single frame, a flow of another shape, or as in `psnr`.
+    """
+    _same_frames(made, true)
+    if len(true) < 2:
+        raise ValueError("a single frame does not flicker; expected at least 2")
+    error = made - true
+    return 255 / _PEAK * (warp(error[1:], flow) - error[:-1]).abs().mean(dim=(1, 2, 3))
+
+
 def whiteness(frames: Tensor) -> float:
     """Whether a clip has a memory: mean squared change over one step, divided by that over two.
 
@@ -152,8 +172,10 @@ def _blur(x: Tensor) -> Tensor:
     """Gaussian mean around each pixel whose window lies inside: (B, C, H - 10, W - 10)."""
     offsets = torch.arange(-_RADIUS, _RADIUS + 1, dtype=x.dtype, device=x.device)
     window = torch.exp(-offsets.square() / (2 * _SIGMA**2))
-    window = (window / window.sum()).expand(x.shape[1], 1, 1, -1)
-    return F.conv2d(F.conv2d(x, window, groups=x.shape[1]), window.mT, groups=x.shape[1])
+    for side in (2, 3):  # in float64 a sum of slices takes a third of the time of a convolution
+        n = x.shape[side] - 2 * _RADIUS
+        x = sum(weight * x.narrow(side, i, n) for i, weight in enumerate(window / window.sum()))
+    return x
 
 
 def _same_frames(first: Tensor, second: Tensor) -> None:

@@ -24,6 +24,7 @@ _WHERE = {
     "stylegan-avatars": ("aigc_lib.training.recipes.stylegan", "AvatarsStyleGAN"),
     "stylegan-avatars-64": ("aigc_lib.training.recipes.stylegan", "ChosenAvatarsStyleGAN"),
     "interpolation-film": ("aigc_lib.training.recipes.interpolation", "FilmInterpolation"),
+    "enhancement-film": ("aigc_lib.training.recipes.enhancement", "FilmEnhancement"),
     "stylegan-effects": ("aigc_lib.training.recipes.stylegan_effects", "EffectsStyleGAN"),
     "classifier-digits": ("aigc_lib.training.recipes.classifier", "DigitsClassifier"),
     "classifier-effects": ("aigc_lib.training.recipes.classifier", "EffectsClassifier"),
