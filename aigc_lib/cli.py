@@ -123,6 +123,14 @@ def make_captions(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def make_scene(arguments: argparse.Namespace) -> int:
+    from aigc_lib.applications.scene import scene
+
+    given = ("light", "sounds", "music", "seconds", "level", "height", "seed")
+    print(scene(arguments.out, **{name: getattr(arguments, name) for name in given}))
+    return 0
+
+
 def data_list(arguments: argparse.Namespace) -> int:
     from aigc_lib.datasets import provenance
 
@@ -276,6 +284,16 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--transcript", type=Path, help="text file of what is said, to be timed instead of recognised")
     made.add_argument("--translate", action="store_true", help="from Chinese: an English line below each")
     made.add_argument("--burn", action="store_true", help="put the captions into the pictures of the .mp4")
+
+    made = command(make, "scene", make_scene, "make a world all around, with sounds and a game, for any browser")
+    made.add_argument("out", type=Path, help="file to write, .html; the game's note map is put beside it, .json")
+    made.add_argument("--light", default="dusk", help="day, dusk or night (dusk)")
+    made.add_argument("--sounds", nargs="*", default=("fire", "chirp", "bell"), help="a wrong one lists all")
+    made.add_argument("--music", type=Path, help="sound file to play to (a tune with a drum is made)")
+    made.add_argument("--seconds", type=float, default=24.0, help="that the made tune lasts, 6 to 120 (24)")
+    made.add_argument("--level", default="normal", help="of the game: easy, normal or expert (normal)")
+    made.add_argument("--height", type=positive, default=1536, help="of the panorama in pixels (1536)")
+    made.add_argument("--seed", type=int, default=0, help="of everything random (0)")
 
     data = command(commands, "data", None, "the data sets").add_subparsers(required=True, metavar="command")
     for name, run, text in [

@@ -1,12 +1,14 @@
 """Blocks on the beat: a note map (谱面) for a game in which two hands cut what flies towards the player in time.
 
 When a block comes is heard: an onset near a place of the grid that divides the beats. Which block it is, is drawn from
-a Markov chain (马尔可夫链) with weights written by hand: it has learnt from nobody, and knows nothing of style. Rules keep it
-playable: a hand that has cut downwards is below, so it does not cut downwards again at once.
+a Markov chain (马尔可夫链) with weights written by hand: it has learnt from nobody, and knows nothing of style. Rules
+keep it playable: a hand that has cut downwards is below, so it does not cut downwards again at once.
 
-A map as JSON: {"format": "aigc-note-map-1", "seconds": length of the music, "tempo": beats a minute, "beats": [seconds],
-"notes": [{"time": seconds, "beat": position in "beats", "hand": "left" or "right", "lane": 0 to 3 from the left,
-"row": 0 (low) to 2, "cut": "up", "left", "down" or "right"}, …]}, in the order of time.
+A map as JSON:
+
+    {"format": "aigc-note-map-1", "seconds": length of the music, "tempo": beats a minute, "beats": [seconds, …],
+     "notes": [{"time": seconds, "beat": position in "beats", "hand": "left" or "right", "lane": 0 to 3 from the left,
+                "row": 0 (low) to 2, "cut": "up", "left", "down" or "right"}, …]}      in the order of time
 """
 
 import bisect
@@ -127,17 +129,10 @@ def place(slots: Sequence[tuple[float, float]], strong: Sequence[bool], *, gener
         for hand in hands:
             before = last.get(hand)
             weights = [_weight(before, cut, time, beat) for cut in CUTS]
-            if twin and weights[CUTS.index(twin)]:
-                cut = twin
-            else:
-                cut = draw(CUTS, weights)
+            cut = twin if twin and weights[CUTS.index(twin)] else draw(CUTS, weights)
             outer, inner = HANDS[hand] if hand == "left" else HANDS[hand][::-1]
             lane = outer if cut == ("left" if hand == "left" else "right") else draw((outer, inner), (0.4, 0.6))
-            row = (
-                {"up": 2, "down": 0}.get(cut, 1)
-                if draw((True, False), (0.7, 0.3))
-                else draw((0, 1, 2), (1.0, 1.0, 1.0))
-            )
+            row = draw(range(3), {"up": (1.0, 1.0, 8.0), "down": (8.0, 1.0, 1.0)}.get(cut, (1.0, 8.0, 1.0)))
             made = Note(time=round(time, 4), beat=beat, hand=hand, lane=lane, row=row, cut=cut)
             notes.append(made)
             last[hand] = made
@@ -170,18 +165,3 @@ def broken_rules(notes: Sequence[Note]) -> list[str]:
             elif b.time - a.time <= SWING - 1e-3 and b.cut == a.cut:
                 broken.append(f"{b.time}: the {hand} hand cuts {b.cut} twice running")
     return broken
-
-
-def f_measure(found: Tensor, true: Tensor, within: float) -> float:
-    """Harmonic mean of precision and recall of times (N,), (M ≥ 1,), both rising; each may match one, `within` seconds.
-
-    The matching is the largest there is: in order, each takes the first that it may.
-    """
-    matched, i = 0, 0
-    waiting = true.tolist()
-    for time in found.tolist():
-        while i < len(waiting) and waiting[i] < time - within:
-            i += 1
-        if i < len(waiting) and waiting[i] <= time + within:
-            matched, i = matched + 1, i + 1
-    return 2 * matched / (len(found) + len(waiting))

@@ -5,8 +5,8 @@ an elevation. Directions are unit vectors, x to the right, y up, z ahead. Ahead 
 (radians) grow to the right, elevations upwards.
 
 Nothing is painted on the flat picture: colours are functions of the direction, so left and right edge meet and each
-pole is one point, by construction. The noise follows K. Perlin, "An image synthesizer", SIGGRAPH 1985; the curve between
-its lattice points is that of "Improving noise", SIGGRAPH 2002.
+pole is one point, by construction. The noise follows K. Perlin, "An image synthesizer", SIGGRAPH 1985; the curve
+between its lattice points is that of "Improving noise", SIGGRAPH 2002.
 """
 
 import math
@@ -22,7 +22,7 @@ _PERIOD = 32
 _TURN = torch.linalg.matrix_exp(torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) * (0.7 / math.sqrt(3)))
 EYE = 1.6  # metres above the ground
 HEIGHTS = (64, 2048)
-_RIDGES = ((0.19, 0.10, 2.0), (0.10, 0.07, 4.5), (0.045, 0.05, 9.0))  # far to near: elevation, its range, bends
+_RIDGES = ((0.19, 0.10, 2.0), (0.10, 0.07, 4.5), (0.06, 0.035, 9.0))  # far to near: elevation, its range, bends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +123,8 @@ def landscape(rays: Tensor, light: Light, *, seed: int) -> Tensor:
     """
     generator = torch.Generator().manual_seed(seed)
     noise = Noise(generator)
-    zenith, horizon, cloud, sun, hill, grass = (
-        torch.tensor(getattr(light, name)).view(3, 1, 1) for name in ("zenith", "horizon", "cloud", "sun", "hill", "grass")
-    )  # fmt: skip
+    colours = (light.zenith, light.horizon, light.cloud, light.sun, light.hill, light.grass)
+    zenith, horizon, cloud, sun, hill, grass = (torch.tensor(colour).view(3, 1, 1) for colour in colours)
     up = rays[1].float()
     elevation, pixel = up.asin(), math.pi / rays.shape[1]
 
@@ -167,7 +166,7 @@ def landscape(rays: Tensor, light: Light, *, seed: int) -> Tensor:
 
 
 def put(panorama: Tensor, rays: Tensor, billboard: Billboard) -> None:
-    """Draw a billboard into a panorama (3, H, W) by gnomonic projection (球心投影): a camera that looks there sees it flat."""
+    """Draw a billboard into a panorama (3, H, W) by gnomonic projection (球心投影): a camera sees it flat."""
     ahead, right, up = axes(billboard.azimuth, billboard.elevation)
     h, w = billboard.picture.shape[1:]
     tall = billboard.width * h / w
@@ -219,7 +218,7 @@ def view(panorama: Tensor, azimuth: float, elevation: float, width: float, size:
 
 
 class Seam(NamedTuple):
-    """What is seen where left and right edge meet, and at the poles, beside the largest that is seen anywhere inside."""
+    """What is seen where left and right edge meet and at the poles, beside the largest that is seen anywhere inside."""
 
     jump: float  # mean over the rows of the difference between neighbouring columns
     largest_jump: float
