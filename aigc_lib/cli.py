@@ -75,6 +75,23 @@ def make_slow_motion(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def make_enhance(arguments: argparse.Namespace) -> int:
+    from aigc_lib.applications.enhancement import enhance
+
+    options = {"scale": arguments.scale, "noise": arguments.noise, "device": arguments.device}
+    print(enhance(arguments.source, arguments.out, **options))
+    return 0
+
+
+def make_edit(arguments: argparse.Namespace) -> int:
+    from aigc_lib.applications.editing import edit
+
+    given = ("seconds", "music", "match_colours", "transition")
+    clips = edit(arguments.source, arguments.out, **{name: getattr(arguments, name) for name in given})
+    print(f"{arguments.out} and {arguments.out.with_suffix('.edl').name}: {len(clips)} clips")
+    return 0
+
+
 def make_latent_film(arguments: argparse.Namespace) -> int:
     from aigc_lib.applications.latent_film import latent_film
 
@@ -250,6 +267,18 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("out", type=Path, help="file to write, .mp4")
     made.add_argument("--factor", type=positive, default=4, help="how many times as long, up to 16 (4)")
     made.add_argument("--beyond", type=int, default=0, help="frames to predict after the end (0)")
+    made = command(make, "enhance", make_enhance, "enlarge a film twice, or take noise away", placed)
+    made.add_argument("source", type=Path, help="video file of constant frame rate")
+    made.add_argument("out", type=Path, help="file to write, .mp4")
+    made.add_argument("--scale", type=int, choices=(1, 2), default=2, help="times the height and width (2)")
+    made.add_argument("--noise", type=float, help="in grey levels of 255, 0 to 25 (estimated)")
+    made = command(make, "edit", make_edit, "cut a film to its liveliest moments, with an edit decision list")
+    made.add_argument("source", type=Path, help="video file of constant frame rate")
+    made.add_argument("out", type=Path, help="file to write, .mp4; the list goes beside it, .edl")
+    made.add_argument("--seconds", type=float, required=True, help="how long the new film is")
+    made.add_argument("--music", type=Path, help="sound file to be heard instead; clips begin on its beats")
+    made.add_argument("--match-colours", action="store_true", help="give all clips the same mean and spread of colour")
+    made.add_argument("--transition", default="cut", help="cut, dissolve or wipe (cut)")
     made = command(make, "latent-film", make_latent_film, "let StyleGAN walk in a circle, with music", seeded)
     made.add_argument("out", type=Path, help="file to write, .mp4")
     made.add_argument("--seconds", type=float, default=5.0, help="1 to 60 (5)")

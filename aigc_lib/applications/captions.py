@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from aigc_lib.applications import recognition
 from aigc_lib.applications.subtitles import CHINESE, ENGLISH, RULES, Caption, break_lines, burn_in, write_subtitles
 from aigc_lib.datasets.timed_speech import Span
-from aigc_lib.datasets.video_files import open_video, write_video
+from aigc_lib.datasets.video_files import open_video, sound_blocks, write_video
 from aigc_lib.training.checkpoints import load
 
 # What goes from one container into mp4 without coding anew, and is played there.
@@ -107,24 +107,10 @@ def read_sound(path: Path | str) -> Tensor:
     Raises:
         ValueError: the file is damaged or holds no sound.
     """
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise ValueError(f"{path} has no sound to be captioned")
-            stream, pictures = container.streams.audio[0], _pictures(container)
-            to_mono = av.AudioResampler(format="flt", layout="mono", rate=recognition.RATE)
-            blocks, begin = [], None
-            for frame in container.decode(stream):
-                begin = frame.time if begin is None else begin
-                blocks += [part.to_ndarray()[0] for part in to_mono.resample(frame)]
-            blocks += [part.to_ndarray()[0] for part in to_mono.resample(None)]
-            early = round((_begin(pictures) - (begin or 0)) * recognition.RATE) if pictures else 0
-    except av.error.FFmpegError as error:
-        raise ValueError(f"{path} is damaged or no sound: {error.strerror or error}") from error
-    sound = np.concatenate([np.zeros(max(0, -early), np.float32), *blocks])[max(0, early) :]
-    if not np.isfinite(sound).all():
-        raise ValueError(f"the sound of {path} holds NaN or infinity")
-    return torch.from_numpy(sound.clip(-1, 1))
+    blocks = list(sound_blocks(path, recognition.RATE))
+    if not blocks:
+        raise ValueError(f"{path} has no sound to be captioned")
+    return torch.from_numpy(np.concatenate(blocks))
 
 
 def timed_words(
@@ -203,26 +189,34 @@ def _write_film(source: Path, out: Path, made: Sequence[Caption], language: str,
             bar = tqdm(chunks, total=video.n_frames, desc="writing", unit="frame", disable=not progress)
             write_video(pictures, bar, video.frame_rate)
         try:
-            _join(pictures, source, [] if burn else made, language, whole)
+            join(pictures, source, whole, [] if burn else made, language)
         except av.error.FFmpegError as error:
             raise ValueError(f"{source} cannot be put into an mp4 file: {error.strerror or error}") from error
         whole.replace(out)
 
 
-def _join(pictures: Path, source: Path, made: Sequence[Caption], language: str, whole: Path) -> None:
-    """A film of the pictures of one file, the sound of another, and a track; both begin when their pictures do."""
+def join(pictures: Path, source: Path, whole: Path, made: Sequence[Caption] = (), language: str = "en") -> None:
+    """Write a film of the pictures of one file, the sound of another and a track; all begin when their pictures do.
+
+    Sound is copied as it is where mp4 can hold it. A source without any makes a silent film.
+
+    Raises:
+        ValueError: no pictures, or such as mp4 cannot hold.
+        FFmpegError: a file cannot be read, or what it holds not be put into mp4.
+    """
     with av.open(str(pictures)) as seen, av.open(str(source)) as heard, av.open(str(whole), "w") as film:
-        shown, sound, zero = _pictures(seen), heard.streams.audio[0], _pictures(heard)
+        shown, zero = _pictures(seen), _pictures(heard)
         if shown is None:
             raise ValueError(f"{source} has no pictures; write its captions into an .srt or .vtt file")
         if shown.codec_context.name not in _PICTURES:
             raise ValueError(f"mp4 cannot hold {shown.codec_context.name} pictures as they are; pass burn=True")
         film.metadata.update(seen.metadata)
         streams = [_copied(seen, shown, film.add_stream_from_template(shown), _begin(shown))]
-        if sound.codec_context.name in _SOUNDS:
-            streams.append(_copied(heard, sound, film.add_stream_from_template(sound), _begin(zero)))
-        else:
-            streams.append(_coded_anew(heard, sound, film, _begin(zero)))
+        for sound in heard.streams.audio[:1]:
+            if sound.codec_context.name in _SOUNDS:
+                streams.append(_copied(heard, sound, film.add_stream_from_template(sound), _begin(zero)))
+            else:
+                streams.append(_coded_anew(heard, sound, film, _begin(zero)))
         if made:
             track = film.add_mux_stream("mov_text")
             track.metadata["language"] = _LANGUAGES[language]

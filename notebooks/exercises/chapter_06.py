@@ -4,6 +4,8 @@ import math
 from difflib import SequenceMatcher
 from itertools import pairwise
 
+import numpy as np
+
 from aigc_lib.teaching.exercises import exercise
 
 
@@ -85,6 +87,31 @@ def blend(answer) -> bool:
 def verdict(answer) -> bool:
     cases = {"unnoticed": (45, 0, -60, -125), "noticed": (46, 90, -126, -185), "rejected": (91, 300, -186, -300)}
     return all(answer(ms) == word for word, offsets in cases.items() for ms in offsets)
+
+
+@exercise(
+    "6.6-average",
+    question="A still scene, 8 frames with independent noise: by how many dB does their mean beat one of them?",
+    hint="The variance of a mean of 8 is an eighth. What is that in decibels, ten times the logarithm?",
+)
+def average(answer) -> bool:
+    return abs(float(answer) - 10 * math.log10(8)) < 0.05
+
+
+@exercise(
+    "6.6-consistent",
+    question="consistent(made, seen): the array nearest to made (2H, 2W) whose means of 2 by 2 are seen (H, W).",
+    hint="How far are the means of made from seen? The nearest array spreads each difference evenly over its four.",
+)
+def consistent(answer) -> bool:
+    random = np.random.default_rng(0)
+    for height, width in ((1, 1), (3, 2), (4, 7)):
+        made, seen = random.normal(size=(2 * height, 2 * width)), random.normal(size=(height, width))
+        means = made.reshape(height, 2, width, 2).mean(axis=(1, 3))
+        right = made + np.repeat(np.repeat(seen - means, 2, axis=0), 2, axis=1)
+        if not np.allclose(answer(made.copy(), seen.copy()), right, atol=1e-6):
+            return False
+    return True
 
 
 @exercise(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from aigc_lib.metrics.video import motion, moving, psnr, ssim, whiteness
+from aigc_lib.metrics.video import flicker, motion, moving, psnr, ssim, whiteness
 from aigc_lib.models.warping import warp
 
 
@@ -134,6 +134,30 @@ def test_whiteness_tells_independent_frames_from_a_walk_and_from_even_change():
     assert whiteness(even) == pytest.approx(1 / 4, abs=1e-5)
 
 
+def still(n_frames, height=16, width=16):
+    return torch.zeros(n_frames - 1, 2, height, width)
+
+
+@given(level=st.floats(0.01, 0.2))
+@settings(deadline=None, max_examples=10)
+def test_noise_flickers_by_its_closed_form_and_a_constant_error_does_not(level):
+    true = (0.2 * noise(3, 3, 64, 64)).expand(3, -1, -1, -1)
+    made = true + level * torch.randn(true.shape, generator=torch.Generator().manual_seed(1))
+    made = made.clamp(-1, 1)
+    expected = 2 * level / math.sqrt(math.pi) * 255 / 2
+    assert flicker(made, true, still(3, 64, 64)).mean().item() == pytest.approx(expected, rel=0.02)
+    assert flicker(true + 0.1, true, still(3, 64, 64)).max() < 1e-4
+    assert psnr(true + 0.1, true).max() < 30  # although it is an error
+
+
+def test_an_error_that_goes_along_with_its_thing_does_not_flicker():
+    clip = torch.cat([smooth(24, 40, 2.0 * t) for t in range(4)])
+    error = torch.cat([0.1 * smooth(24, 40, 2.0 * t).flip(1) for t in range(4)])
+    along = torch.tensor([2.0, 0.0]).view(1, 2, 1, 1).expand(3, 2, 24, 40)
+    inside = flicker((clip + error)[..., :-4], clip[..., :-4], along[..., :-4])
+    assert inside.max() < 0.3 * flicker(clip + error, clip, still(4, 24, 40)).min()
+
+
 FRAMES = torch.zeros(4, 3, 16, 16)
 
 
@@ -150,6 +174,8 @@ FRAMES = torch.zeros(4, 3, 16, 16)
         (lambda: motion(FRAMES[:2], to_the_right(0.0)), "at least 3 frames"),
         (lambda: whiteness(FRAMES), "at least 3 frames that change"),
         (lambda: whiteness(noise(2, 3, 4, 4)), "at least 3 frames that change, got 2"),
+        (lambda: flicker(FRAMES[:1], FRAMES[:1], FRAMES[:0, :2]), "a single frame does not flicker"),
+        (lambda: flicker(FRAMES, FRAMES, FRAMES[:, :2]), "one batch and size"),
         (lambda: moving(FRAMES.long(), FRAMES.long()), "float"),
     ],
 )

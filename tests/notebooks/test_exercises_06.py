@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from aigc_lib.teaching.exercises import all_exercises
 
 
@@ -87,6 +89,30 @@ def test_early_sound_is_worse_than_late_sound():
     assert is_right("6.4-verdict", by((45, 90), (125, 185)))
     assert not is_right("6.4-verdict", by((125, 185), (45, 90)))  # the sign turned round
     assert not is_right("6.4-verdict", by((45, 90), (45, 90)))  # symmetric
+
+
+def test_the_mean_of_eight_has_an_eighth_of_the_squared_error():
+    assert is_right("6.6-average", 10 * math.log10(8))
+    assert not is_right("6.6-average", 20 * math.log10(8))  # an eighth of the error itself
+    assert not is_right("6.6-average", 8)
+
+
+def block_means(made, seen):
+    return made.reshape(seen.shape[0], 2, seen.shape[1], 2).mean(axis=(1, 3))
+
+
+def test_the_nearest_consistent_array_moves_all_four_of_a_block_alike():
+    def spread(made, seen):
+        return made + np.kron(seen - block_means(made, seen), np.ones((2, 2)))
+
+    def first_of_four(made, seen):
+        made[::2, ::2] += 4 * (seen - block_means(made, seen))  # consistent too, but not the nearest
+        return made
+
+    assert is_right("6.6-consistent", spread)
+    assert not is_right("6.6-consistent", first_of_four)
+    assert not is_right("6.6-consistent", lambda made, seen: np.kron(seen, np.ones((2, 2))))  # forgets what was made
+    assert not is_right("6.6-consistent", lambda made, seen: made)
 
 
 def test_the_word_error_rate_counts_insertions_and_divides_by_what_was_said():
