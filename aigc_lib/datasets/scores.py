@@ -73,12 +73,13 @@ def chorale_frames(item: MusicItem, transposed: int = 0) -> Tensor:
     length = -int(-float((notes[:, 0] + notes[:, 1]).max()) // STEP)
     shift = to_c(item.key_signature) + transposed
     grid = torch.full((length, 4), SILENCE)
+    cells = grid.numpy()  # the same memory, written to without torch's overhead for each note
     for onset, duration, pitch, voice in notes.tolist():
         first, last = onset / STEP, (onset + duration) / STEP
         if abs(first - round(first)) < 1e-3:
             begin, end = round(first), -int(-(last - 1e-3) // 1)
-            grid[begin:end, int(voice)] = pitch_token(int(pitch) + shift, held=True)
-            grid[begin, int(voice)] = pitch_token(int(pitch) + shift)
+            cells[begin:end, int(voice)] = pitch_token(int(pitch) + shift, held=True)
+            cells[begin, int(voice)] = pitch_token(int(pitch) + shift)
     frames = torch.full((length + AHEAD, FRAME), SILENCE)
     frames[:, 0] = torch.cat([torch.full((AHEAD,), BEFORE), _signs(item.bars.tolist(), length)])
     frames[:length, 1] = grid[:, 0]
