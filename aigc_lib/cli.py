@@ -259,7 +259,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("name", help="of the checkpoint, such as gan-digits; gan means that; vocoders compares all three")
     made.add_argument("--n", type=positive, default=1000, help="samples to draw (1000)")
 
-    make = command(commands, "make", None, "films, faces, sounds and captions by trained networks").add_subparsers(
+    make = command(commands, "make", None, "films, music, sounds and captions by trained networks").add_subparsers(
         required=True, metavar="command"
     )
     made = command(make, "slow-motion", make_slow_motion, "stretch a film with new frames between its frames", placed)

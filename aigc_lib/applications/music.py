@@ -14,6 +14,7 @@ import soundfile
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from aigc_lib import datasets
@@ -112,10 +113,8 @@ def harmonised(
     return replace(melody, notes=notes)
 
 
-def continued(
-    model: LanguageModel, melody: MusicItem, *, bars: int, temperature: float, generator: torch.Generator, watch=iter
-) -> MusicItem:
-    """The melody and `bars` more bars.
+def continued(model: LanguageModel, melody: MusicItem, **how) -> MusicItem:
+    """The melody and more bars; for `bars`, `temperature`, `full_bars`, `generator` and `watch` see `rhythm`.
 
     Raises:
         ValueError: the melody is empty, or has a pitch, duration or metre without a token (`scores.tune_tokens`).
@@ -123,38 +122,63 @@ def continued(
     shift = scores.to_c(melody.key_signature)
     _check(melody, scores.PITCHES[0] - shift, scores.PITCHES[-1] - shift)
     tokens = [*scores.tune_tokens(melody)[:-1], scores.LINE]
-    made = _extended(model, tokens, bars, temperature, generator, watch)
+    made = _extended(model, tokens, melody.metre, **how)
     notes, lines = scores.tune_notes(made, melody.key_signature)
     return replace(melody, notes=notes, bars=lines)
 
 
-def rhythm(
-    model: LanguageModel, metre: str, *, bars: int, temperature: float, generator: torch.Generator, watch=iter
-) -> MusicItem:
-    """`bars` bars of durations; all pitches are 60. Raises ValueError for an unknown metre."""
+def rhythm(model: LanguageModel, metre: str, **how) -> MusicItem:
+    """Bars of durations; all pitches are 60.
+
+    Args:
+        model: "transformer-tunes".
+        metre: one of `scores.METRES`.
+        bars: how many.
+        temperature: of the draws.
+        full_bars: keep each bar as long as the metre says (True); otherwise bar lines stand where the model puts them.
+        generator: of the draws.
+        watch: as in `fill_in`.
+
+    Raises:
+        ValueError: an unknown metre, or a model that does not fill the bars.
+    """
     start = [*scores.opening(metre, rhythm=True), scores.LINE]
-    notes, lines = scores.tune_notes(_extended(model, start, bars, temperature, generator, watch))
+    notes, lines = scores.tune_notes(_extended(model, start, metre, **how))
     return MusicItem(notes=notes, bars=lines, title=f"Rhythm in {metre}", metre=metre, key_signature=0, key="made")
 
 
 def _extended(
-    model: LanguageModel, tokens: list[int], bars: int, temperature: float, generator: torch.Generator, watch
+    model: LanguageModel,
+    tokens: list[int],
+    metre: str,
+    *,
+    bars: int,
+    temperature: float,
+    full_bars: bool = True,
+    generator: torch.Generator,
+    watch=iter,
 ) -> list[int]:
-    """Tokens, which end with a bar line, and more of them until `bars` further bars are full."""
+    """Tokens, which end with a bar line, and more of them until `bars` further bars are there."""
     place, n_given = next(model.parameters()).device, len(tokens)
     after = scores.following_tokens()
     after[:, scores.FIRST_PITCH :] &= tokens[0] == 0  # a tune has pitches, a rhythm hits
     after[:, scores.HIT] &= tokens[0] == 1
-    while (full := _place_of_line(tokens[n_given:], bars)) is None:
+
+    def allowed(before: Tensor) -> Tensor:
+        so_far = before[0].tolist()
+        mask = after[so_far[-1]]
+        return (mask & scores.bar_filling_tokens(so_far, metre) if full_bars else mask)[None]
+
+    while (end := _place_of_line(tokens[n_given:], bars)) is None:
         if len(tokens) - n_given > 64 * bars + 96:
             raise ValueError(f"the model did not fill {bars} bars; lower the temperature or take another seed")
         known = tokens[-model.config.context_length // 2 :]
         row = torch.tensor([known + [0] * 96], device=place)
         free = torch.arange(row.shape[1]) >= len(known)
         how = {"temperature": temperature, "generator": generator, "watch": watch}
-        made = fill_in(model, row, free, allowed=lambda before: after[before[:, -1].cpu()], **how)
+        made = fill_in(model, row, free, allowed=allowed, **how)
         tokens = tokens + made[0, len(known) :].tolist()
-    return tokens[: n_given + full + 1]
+    return tokens[: n_given + end + 1]
 
 
 def _place_of_line(tokens: list[int], n: int) -> int | None:

@@ -12,6 +12,7 @@ Pieces are moved so that their key signature is that of C major and A minor: wha
 in twelve keys.
 """
 
+import functools
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -73,12 +74,13 @@ def chorale_frames(item: MusicItem, transposed: int = 0) -> Tensor:
     length = -int(-float((notes[:, 0] + notes[:, 1]).max()) // STEP)
     shift = to_c(item.key_signature) + transposed
     grid = torch.full((length, 4), SILENCE)
+    cells = grid.numpy()  # the same memory, written to without torch's overhead for each note
     for onset, duration, pitch, voice in notes.tolist():
         first, last = onset / STEP, (onset + duration) / STEP
         if abs(first - round(first)) < 1e-3:
             begin, end = round(first), -int(-(last - 1e-3) // 1)
-            grid[begin:end, int(voice)] = pitch_token(int(pitch) + shift, held=True)
-            grid[begin, int(voice)] = pitch_token(int(pitch) + shift)
+            cells[begin:end, int(voice)] = pitch_token(int(pitch) + shift, held=True)
+            cells[begin, int(voice)] = pitch_token(int(pitch) + shift)
     frames = torch.full((length + AHEAD, FRAME), SILENCE)
     frames[:, 0] = torch.cat([torch.full((AHEAD,), BEFORE), _signs(item.bars.tolist(), length)])
     frames[:length, 1] = grid[:, 0]
@@ -169,6 +171,7 @@ END, LINE, REST, HIT = map(_SIGNS.index, ("end", "|", "rest", "hit"))
 FIRST_DURATION = len(_SIGNS) + len(METRES)
 FIRST_PITCH = FIRST_DURATION + len(DURATIONS)
 TUNE_TOKENS = FIRST_PITCH + len(PITCHES)
+_DURATION_TOKENS = range(FIRST_DURATION, FIRST_PITCH)
 
 
 def opening(metre: str, *, rhythm: bool = False) -> list[int]:
@@ -196,6 +199,32 @@ def following_tokens() -> Tensor:
     table[len(_SIGNS) : FIRST_PITCH, LINE] = True
     table[[HIT, REST]] = table[FIRST_PITCH:] = durations
     return table
+
+
+def bar_filling_tokens(tokens: Sequence[int], metre: str) -> Tensor:
+    """Which token keeps the bars full, (TUNE_TOKENS,) bool: nothing crosses a bar line, which comes where the bar ends.
+
+    Args:
+        tokens: of the tune so far, from a bar line on; what follows the last one is no longer than a bar.
+        metre: one of `METRES`.
+    """
+    bar = 4 * Fraction(metre)
+    since = len(tokens) - tokens[::-1].index(LINE)
+    left = bar - sum(DURATIONS[token - FIRST_DURATION] for token in tokens[since:] if token in _DURATION_TOKENS)
+    allowed = torch.ones(TUNE_TOKENS, dtype=torch.bool)
+    allowed[LINE] = not left
+    allowed[FIRST_PITCH:] = allowed[HIT] = allowed[REST] = bool(left)
+    allowed[FIRST_DURATION:FIRST_PITCH] = torch.tensor([left - length in _fillable(bar) for length in DURATIONS])
+    return allowed
+
+
+@functools.cache
+def _fillable(bar: Fraction) -> frozenset[Fraction]:
+    """All lengths up to a bar that notes can fill exactly: after a duration there must be a way to the bar line."""
+    found = new = {Fraction(0)}
+    while new := {length + more for length in new for more in DURATIONS if length + more <= bar} - found:
+        found = found | new
+    return frozenset(found)
 
 
 def tune_tokens(item: MusicItem, *, rhythm: bool = False) -> list[int]:

@@ -69,13 +69,16 @@ def test_a_continuation_begins_with_the_melody_and_adds_full_bars(tunes):
     assert (made.bars >= end - 1e-3).sum() == 5 + 1  # the line before the first new bar, and one after each
 
 
-def test_a_rhythm_fills_its_bars(tunes):
-    made = rhythm(tunes, "6/8", bars=6, temperature=0.8, generator=new())
-    lengths = made.bars.diff()
+@pytest.mark.parametrize(("metre", "quarters"), [("6/8", 3), ("9/8", 4.5), ("2/2", 4)])
+def test_a_rhythm_fills_its_bars(tunes, metre, quarters):
+    made = rhythm(tunes, metre, bars=6, temperature=1.5, generator=new())
     assert (made.notes[:, 2] == 60).all()
-    assert len(lengths) >= 5
-    # A bar of 6/8 has three quarters. Two thirds at least: the model has no rule, it has heard it.
-    assert (lengths == 3).double().mean() > 0.66
+    torch.testing.assert_close(made.bars.diff(), torch.full((6,), float(quarters)))
+
+
+def test_left_alone_it_has_heard_how_long_a_bar_is(tunes):
+    made = rhythm(tunes, "6/8", bars=24, temperature=0.8, full_bars=False, generator=new())
+    assert (made.bars.diff() == 3).double().mean() > 0.66
 
 
 def test_a_seed_is_a_piece_and_another_one_another(tunes):

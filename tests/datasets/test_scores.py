@@ -162,6 +162,25 @@ def test_every_token_of_a_tune_without_rests_may_follow_the_one_before(tune):
         assert all(table[first, second] for first, second in pairwise(tokens[1:]))
 
 
+@given(st.sampled_from(scores.METRES), st.integers(0, 2**32), st.integers(1, 4))
+@settings(max_examples=40, deadline=None)
+def test_who_draws_by_the_rule_never_gets_stuck_and_fills_every_bar(metre, seed, bars):
+    tokens, generator = [*scores.opening(metre, rhythm=True), scores.LINE], torch.Generator().manual_seed(seed)
+    after = scores.following_tokens()
+    while tokens.count(scores.LINE) <= bars:
+        allowed = after[tokens[-1]] & scores.bar_filling_tokens(tokens, metre)
+        tokens.append(int(torch.multinomial(allowed.double(), 1, generator=generator)))
+    _, lines = scores.tune_notes(tokens)
+    torch.testing.assert_close(lines.diff(), torch.full((bars,), 4 * float(Fraction(metre))))
+
+
+def test_a_full_bar_of_a_tune_is_followed_by_its_line_alone():
+    tune = item([(0, 1, 60, 0), (1, 2, 62, 0)], metre="3/4", bars=(0.0, 3.0))
+    tokens = scores.tune_tokens(tune)[:-1]  # without the end
+    allowed = scores.following_tokens()[tokens[-1]] & scores.bar_filling_tokens(tokens, "3/4")
+    assert allowed.nonzero().flatten().tolist() == [scores.LINE]
+
+
 def test_a_rhythm_has_one_sign_for_all_pitches():
     tune = item([(0, 1, 60, 0), (1, 0.5, 72, 0)], "2/4")
     notes, _ = scores.tune_notes(scores.tune_tokens(tune, rhythm=True))

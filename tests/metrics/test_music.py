@@ -1,11 +1,13 @@
 """Voice leading as music21 judges it, distributions, and a detector that finds what was copied."""
 
+import math
 from itertools import combinations, pairwise
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.distance import jensenshannon
 
 from aigc_lib import datasets
 from aigc_lib.metrics.music import CopyDetector, divergence, intervals, pitch_classes, sounding, voice_leading
@@ -87,8 +89,19 @@ def test_intervals_are_steps_within_a_voice():
 
 def test_divergence_is_0_for_equal_and_1_for_disjoint():
     first, second = torch.tensor([0.5, 0.5, 0, 0]), torch.tensor([0, 0, 0.5, 0.5])
-    assert divergence(first, first) == pytest.approx(0, abs=1e-12)
+    assert divergence(first, first) == 0
     assert divergence(first, second) == pytest.approx(1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=2, max_size=12), st.integers(1, 9))
+def test_divergence_is_scipys(counts, more):
+    first, second = (torch.tensor(each, dtype=torch.float64) + 0.0 for each in zip(*counts, strict=True))
+    first[0] += more
+    second[1] += more
+    first, second = first / first.sum(), second / second.sum()
+    oracle = jensenshannon(first.numpy(), second.numpy(), base=2) ** 2
+    assert divergence(first, second) == pytest.approx(0 if math.isnan(oracle) else oracle, abs=1e-12)
+    assert 0 <= divergence(first, 0.3 * first + 0.7 * first) < 1e-12
 
 
 @given(st.lists(st.integers(55, 80), min_size=5, max_size=30), st.integers(-7, 7), st.data())
