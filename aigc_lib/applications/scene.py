@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from scipy import ndimage
 from scipy.signal import resample_poly
@@ -44,7 +45,7 @@ SOUNDING = {
 }
 TREES = ("1f332", "1f333", "1f332")
 MUSIC = (6.0, 120.0)  # seconds
-QUARTER = 0.5  # seconds a quarter note of the tune lasts: 120 a minute
+TEMPI = (95.0, 150.0)  # quarters a minute of the tune
 _AHEAD = math.radians(28)  # to either side: kept free, there the blocks come from
 _LOOP = 2.5  # seconds until a sound begins again
 
@@ -98,7 +99,10 @@ def scene(
     generator = torch.Generator().manual_seed(seed)
     with tqdm(total=4, desc="scene", disable=not progress) as bar:
         effects = load("stylegan-effects")
-        audio, rate = read_music(music) if music is not None else tune_with_drum(effects, seconds, generator=generator)
+        if music is not None:
+            audio, rate = read_music(music)
+        else:
+            audio, rate = tune_with_drum(effects, seconds, generator=generator)[0], SAMPLE_RATE
         game = note_map.note_map(audio, rate, level=level, generator=generator)
         bar.update()
         heard = {kind: sound_of(effects, kind, generator=generator) for kind in sounds}
@@ -230,33 +234,32 @@ def sound_of(network: nn.Module, kind: str, *, generator: torch.Generator) -> Te
     if kind in AMBIENCES:
         return ambience(network, kind, _LOOP, generator=generator)
     made = effect(network, kind, 0.9, generator=generator)
-    return torch.nn.functional.pad(made, (0, round(_LOOP * SAMPLE_RATE) - len(made)))
+    return F.pad(made, (0, round(_LOOP * SAMPLE_RATE) - len(made)))
 
 
-def tune_with_drum(network: nn.Module, seconds: float, *, generator: torch.Generator) -> tuple[Tensor, int]:
-    """An Irish tune in quarters with a generated drum on each of its beats, and one soft stroke between two.
+def tune_with_drum(network: nn.Module, seconds: float, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """An Irish tune in quarters, a generated drum on each of its beats, and a softer step between two.
 
     Returns:
-        (T,) at 16,000 hertz; the k-th beat is at k · `QUARTER` seconds.
+        (T,) at 16,000 hertz, and the seconds (N,) at which the beats are, as far as they were drummed.
     """
     tunes = datasets.load("oneill")
     straight = [i for i in range(len(tunes)) if tunes[i].metre in ("4/4", "2/4")]
     tune = tunes[straight[int(torch.randint(len(straight), (), generator=generator))]]
-    n_beats = math.floor(seconds / QUARTER) - 1
-    rounds = math.ceil(n_beats / tune.notes[:, :2].sum(dim=1).max().item())
-    length = math.ceil(tune.notes[:, :2].sum(dim=1).max().item())
-    again = torch.cat([tune.notes + torch.tensor([i * length, 0, 0, 0]) for i in range(rounds)])
-    melody = play(again[again[:, 0] < n_beats], "marimba", SAMPLE_RATE, quarter=QUARTER)
-    audio = torch.zeros(round(seconds * SAMPLE_RATE))
-    n = min(len(audio), len(melody))
-    audio[:n] = 0.6 * melody[:n]
-    for part, (kind, gain) in enumerate((("drum", 0.8), ("step", 0.25))):
+    quarter = 60 / (TEMPI[0] + (TEMPI[1] - TEMPI[0]) * torch.rand((), generator=generator).item())
+    beats = torch.arange(math.floor(seconds / quarter) - 1) * quarter
+    length = math.ceil(tune.notes[:, :2].sum(dim=1).max().item())  # quarters, until it begins again
+    again = [tune.notes + torch.tensor([start, 0, 0, 0]) for start in range(0, len(beats), length)]
+    notes = torch.cat(again)
+    melody = play(notes[notes[:, 0] < len(beats)], "marimba", SAMPLE_RATE, quarter=quarter)
+    audio = F.pad(melody, (0, max(0, round(seconds * SAMPLE_RATE) - len(melody))))[: round(seconds * SAMPLE_RATE)]
+    audio = 0.6 * audio
+    for kind, gain, late in (("drum", 0.8, 0.0), ("step", 0.25, 0.5)):
         stroke = gain * effect(network, kind, 0.3, generator=generator)
         stroke = stroke[(stroke.abs() > 0.1 * gain).nonzero()[0, 0] :]  # begins at once
-        for beat in range(n_beats):
-            start = round((beat + part / 2) * QUARTER * SAMPLE_RATE)
+        for start in ((beats + late * quarter) * SAMPLE_RATE).round().long().tolist():
             audio[start : start + len(stroke)] += stroke[: len(audio) - start]
-    return audio * (0.9 / audio.abs().max()), SAMPLE_RATE
+    return audio * (0.9 / audio.abs().max()), beats
 
 
 def read_music(path: Path | str) -> tuple[Tensor, int]:
