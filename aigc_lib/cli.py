@@ -148,6 +148,22 @@ def make_scene(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def make_clip(arguments: argparse.Namespace) -> int:
+    from aigc_lib.applications.clip import clip
+
+    print(clip(arguments.sentence, arguments.out, size=tuple(arguments.size), seed=arguments.seed))
+    return 0
+
+
+def provenance(arguments: argparse.Namespace) -> int:
+    from aigc_lib.trust.provenance import read
+
+    found = read(arguments.file)
+    rows = [[name, str(value)] for name, value in vars(found).items() if value and name != "ingredients"]
+    print(table([*rows, *(["made with", f"{name} {what}"] for name, what in found.ingredients.items())]))
+    return 1 if found.state == "tampered" else 0
+
+
 def data_list(arguments: argparse.Namespace) -> int:
     from aigc_lib.datasets import provenance
 
@@ -323,6 +339,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--level", default="normal", help="of the game: easy, normal or expert (normal)")
     made.add_argument("--height", type=positive, default=1536, help="of the panorama in pixels (1536)")
     made.add_argument("--seed", type=int, default=0, help="of everything random (0)")
+
+    made = command(make, "clip", make_clip, "make a film of a sentence: pictures, voice, music, captions, credentials")
+    made.add_argument("sentence", help="English, about 30 words at most")
+    made.add_argument("out", type=Path, help="file to write, .mp4")
+    made.add_argument("--size", type=positive, nargs=2, default=(360, 640), metavar=("H", "W"), help="pixels (360 640)")
+    made.add_argument("--seed", type=int, default=0, help="of music, looks and effects (0)")
+
+    made = command(commands, "provenance", provenance, "show the Content Credentials of a file, and check them")
+    made.add_argument("file", type=Path, help=".mp4, .png or .wav")
 
     data = command(commands, "data", None, "the data sets").add_subparsers(required=True, metavar="command")
     for name, run, text in [

@@ -71,7 +71,7 @@ def sign(
         CheckpointError: `out` cannot be written.
     """
     path, out = Path(path), Path(out)
-    kind, c2pa = _kind(path), _library()
+    kind, c2pa = _kind(path), library()
     if out.suffix.lower() != path.suffix.lower():
         raise ValueError(f"a signed {path.suffix} file stays one, got {out.name!r} to write")
     agent = {"name": "aigc_lib", "version": __version__}
@@ -111,7 +111,7 @@ def read(path: Path | str) -> Credentials:
         MissingDataPackage: c2pa-python or cryptography is not installed.
     """
     path = Path(path)
-    kind, c2pa = _kind(path), _library()
+    kind, c2pa = _kind(path), library()
     try:
         with path.open("rb") as file, c2pa.Context.from_dict(_SETTINGS) as context:
             reader = c2pa.Reader.try_create(kind, file, context=context)
@@ -155,7 +155,8 @@ def _kind(path: Path) -> str:
     return FORMATS[path.suffix.lower()]
 
 
-def _library():
+def library():
+    """The package c2pa. Raises MissingDataPackage if it, or what it needs, is not installed."""
     if any(importlib.util.find_spec(name) is None for name in ("c2pa", "cryptography")):
         everything = 'pip install "aigc-lib[applications]"'
         raise MissingDataPackage(f"Content Credentials need c2pa. Run: pip install {PACKAGES}   (or: {everything})")
