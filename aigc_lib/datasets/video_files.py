@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from statistics import median
 from typing import BinaryIO
@@ -124,6 +124,37 @@ def _constant_rate(path: Path, stamps: list[int | None], unit: Fraction, stated:
         )
     measured = len(steps) / ((stamps[-1] - stamps[0]) * unit)
     return stated if stated and abs(stated / measured - 1) < 0.01 else measured
+
+
+def sound_blocks(path: Path | str, sample_rate: int) -> Iterator[np.ndarray]:
+    """The first sound stream of any file, piece by piece: (T,) float32 in [-1, 1], mono; nothing if it has no sound.
+
+    Of a film, the first sample is that of the moment when the first picture appears.
+
+    Raises:
+        ValueError: the file is damaged, or its sound holds NaN or infinity.
+    """
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                return
+            moving = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+            begin = (moving[0].start_time or 0) * moving[0].time_base if moving else None
+            to_mono = av.AudioResampler(format="flt", layout="mono", rate=sample_rate)
+            early = None  # samples before the first picture, to be left out
+            for frame in chain(container.decode(container.streams.audio[0]), [None]):
+                if early is None and frame is not None:
+                    early = round((begin - (frame.time or 0)) * sample_rate) if moving else 0
+                    if early < 0:
+                        yield np.zeros(-early, np.float32)
+                for part in to_mono.resample(frame):
+                    block = part.to_ndarray()[0]
+                    if not np.isfinite(block).all():
+                        raise ValueError(f"the sound of {path} holds NaN or infinity")
+                    yield block[max(0, early) :].clip(-1, 1)
+                    early = max(0, early - len(block))
+    except av.error.FFmpegError as error:
+        raise ValueError(f"{path} is damaged or no sound: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
