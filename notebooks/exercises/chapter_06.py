@@ -64,6 +64,26 @@ def bins(answer) -> bool:
 
 
 @exercise(
+    "6.3-dullest",
+    question="Two uncorrelated shots of variance 4 and 1 dissolve: at which share of the second is the variance least?",
+    hint="Uncorrelated parts add with the squares of their shares. Where is the derivative of that sum zero?",
+)
+def dullest(answer) -> bool:
+    return abs(float(answer) - 0.8) < 1e-3
+
+
+@exercise(
+    "6.3-timecode",
+    question='timecode(frame, base): the non-drop time code of a frame counted from 0, such as "01:00:00:07".',
+    hint="divmod twice or thrice: frames first, by the base; then seconds and minutes, by 60. Two digits each.",
+)
+def timecode(answer) -> bool:
+    right = {(0, 25): "00:00:00:00", (24, 25): "00:00:00:24", (25, 25): "00:00:01:00", (1799, 30): "00:00:59:29"}
+    right |= {(1800, 30): "00:01:00:00", (90_007, 25): "01:00:00:07", (89_999, 25): "00:59:59:24"}
+    return all(answer(*asked) == code for asked, code in right.items())
+
+
+@exercise(
     "6.4-blend",
     question="A function of sounds [(start, end, target, strength)] and time: the opening by (6.4-1), θ = 25 a second.",
     hint="The distance is 0 within a sound; outside it counts from the nearer edge. Divide by the sum of the weights.",

@@ -61,6 +61,27 @@ def test_eight_bins_of_one_ratio_stretch_by_at_most_a_tenth():
     assert not is_right("6.2-bins", 4)
 
 
+def test_contrast_is_least_where_the_shares_weigh_the_variances():
+    shares = [i / 1000 for i in range(1001)]
+    assert min(shares, key=lambda a: 4 * (1 - a) ** 2 + a**2) == 0.8
+    assert is_right("6.3-dullest", 0.8)
+    assert not is_right("6.3-dullest", 0.2)  # the share of the first
+    assert not is_right("6.3-dullest", 0.5)
+
+
+def timecode(frame, base, drop=0):
+    minutes = frame // (60 * base)
+    seconds, frames = divmod(frame + drop * (minutes - minutes // 10), base)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}:{frames:02d}"
+
+
+def test_a_time_code_counts_frames_and_drops_none():
+    assert is_right("6.3-timecode", timecode)
+    assert not is_right("6.3-timecode", lambda frame, base: timecode(frame, base, drop=2))
+    assert not is_right("6.3-timecode", lambda frame, base: timecode(frame + 1, base))  # counted from 1
+    assert not is_right("6.3-timecode", lambda frame, base: timecode(frame, base).replace("0", ""))
+
+
 def blended(sounds, time, distance):
     weights = [alpha * math.exp(-25 * distance(start, end, time)) for start, end, _, alpha in sounds]
     return sum(w * target for w, (_, _, target, _) in zip(weights, sounds, strict=True)) / sum(weights)
