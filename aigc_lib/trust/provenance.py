@@ -119,8 +119,9 @@ def read(path: Path | str) -> Credentials:
                 return Credentials(state="absent")
             with reader:
                 manifest, results = reader.get_active_manifest(), reader.get_validation_results()
-    except c2pa.C2paError as error:  # what cannot even be parsed
-        return Credentials(state="tampered", problems=(str(error),))
+    except c2pa.C2paError as error:  # what cannot even be parsed, or says that its manifest lies on a server
+        elsewhere = str(error).startswith("Remote:")
+        return Credentials(state="absent" if elsewhere else "tampered", problems=(str(error),))
     problems = tuple(each["code"] for each in results["activeManifest"]["failure"])
     if set(problems) - {UNTRUSTED}:
         return Credentials(state="tampered", problems=problems)
