@@ -1,6 +1,6 @@
 """How slowly Thompson sampling's regret comes up to the slope that Lai and Robbins promise.
 
-Run by hand: `python tests/benchmarks/bench_bandits.py`, some minutes of one core. Four variants, 200 runs, a million
+Run by hand: `python tests/benchmarks/bench_bandits.py`, two minutes of one core. Four variants, 200 runs, 100,000
 rounds; the slope over each decade of rounds, divided by the constant, with its 95 % interval over the runs.
 """
 
@@ -11,7 +11,7 @@ import torch
 from aigc_lib.dissemination.bandits import ThompsonSampling, lai_robbins, play
 
 MEANS, N_RUNS = torch.tensor([0.6, 0.45, 0.3, 0.1], dtype=torch.float64), 200
-DECADES = (10, 100, 1000, 10**4, 10**5, 10**6)
+DECADES = (10, 100, 1000, 10**4, 10**5)
 
 
 def main() -> None:
