@@ -114,3 +114,35 @@ def missing_nats(answer: Callable) -> bool:
 )
 def whiteness_of_memory(answer: Callable) -> bool:
     return all(math.isclose(answer(rho), 1 / (1 + rho), abs_tol=1e-9) for rho in (0.0, 0.5, 0.9, -0.5))
+
+
+@exercise(
+    "2.7-same-viewers",
+    question="False alarms of a test at 5 % that takes 20 requests of each user, correlated by 0.08, for strangers.",
+    hint="What is the variance of a mean of 20 numbers, every two of which have the correlation ρ, over that of 20 "
+    "independent ones? The test's standard error is too small by the root of that factor: how many true standard "
+    "errors is its bound of 1.96 then?",
+)
+def same_viewers(answer: float) -> bool:
+    return math.isclose(answer, math.erfc(1.959964 / math.sqrt(2 * (1 + 19 * 0.08))), abs_tol=5e-3)
+
+
+@exercise(
+    "2.7-doubly-robust",
+    question="The doubly robust estimate from clicks, weights, predictions, and predictions for the new rule.",
+    hint="Start from what the model expects of the new rule. Correct it by how far the clicks were from the model, "
+    "each weighted as in the inverse-propensity estimate. If the model is right, that correction has to vanish in the "
+    "mean; if the weights are right, the model has to.",
+)
+def doubly_robust(answer: Callable) -> bool:
+    old, new, chance = (torch.tensor(x).double() for x in ([0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.2, 0.4, 0.5]))
+    counts = torch.stack([1000 * old * chance, 1000 * old * (1 - chance)]).round().long()  # clicked or not, by action
+    actions = torch.arange(3).expand(2, 3).flatten().repeat_interleave(counts.flatten())
+    clicks = (torch.arange(1000) < counts[0].sum()).double()
+    weights, wrong = new / old, torch.tensor([0.6, 0.1, 0.2]).double()
+
+    def finds_the_truth(weights: torch.Tensor, model: torch.Tensor) -> bool:
+        estimate = answer(clicks, weights[actions], model[actions], (new @ model).expand(1000))
+        return math.isclose(estimate, new @ chance, abs_tol=1e-6)
+
+    return finds_the_truth(weights, wrong) and finds_the_truth(torch.tensor([1.0, 3.0, 0.5]).double(), chance)

@@ -36,6 +36,26 @@ def starts_at_the_end(word, first, then):  # a distribution over words, but anot
     return chain_rule(word[::-1], first, then)
 
 
+def robust(clicks, w, q, q_new):
+    return (q_new + w * (clicks - q)).mean()
+
+
+def only_weights(clicks, w, q, q_new):  # right as long as the weights are
+    return (w * clicks).mean()
+
+
+def only_the_model(clicks, w, q, q_new):
+    return q_new.mean()
+
+
+def corrects_without_weights(clicks, w, q, q_new):
+    return (q_new + clicks - q).mean()
+
+
+def adds_both(clicks, w, q, q_new):
+    return (q_new + w * clicks).mean()
+
+
 def is_right(exercise_id, answer):
     return exercises.all_exercises()[exercise_id].is_right(answer)
 
@@ -51,6 +71,8 @@ def is_right(exercise_id, answer):
         ("2.4-vocoder-diagram", VOCODER),
         ("2.4-vocoder-diagram", "flowchart TD\n text-->acoustic-->mel\n mel & noise-->waveglow-->audio"),
         ("2.7-price-of-exploring", 150),
+        ("2.7-same-viewers", 0.217),
+        ("2.7-doubly-robust", robust),
     ],
 )
 def test_right_answers_pass(exercise_id, answer):
@@ -75,6 +97,14 @@ def test_right_answers_pass(exercise_id, answer):
         ("2.4-vocoder-diagram", VOCODER + "\n  audio --> discriminator"),
         ("2.7-price-of-exploring", 200),  # a trial never hits the best variant
         ("2.7-price-of-exploring", 1500),  # every round is a trial
+        ("2.7-same-viewers", 0.05),
+        ("2.7-same-viewers", 0.437),  # the factor itself instead of its root
+        ("2.7-same-viewers", 0.1085),  # one side only
+        ("2.7-same-viewers", 1 - 0.95**20),
+        ("2.7-doubly-robust", only_weights),
+        ("2.7-doubly-robust", only_the_model),
+        ("2.7-doubly-robust", corrects_without_weights),
+        ("2.7-doubly-robust", adds_both),
     ],
 )
 def test_wrong_answers_do_not_pass(exercise_id, answer):
