@@ -80,8 +80,8 @@ def size_for_proportions(p_a: float, p_b: float, *, alpha: float = 0.05, power: 
 
         n = (z_{1−α/2} √(2 p̄ (1 − p̄)) + z_power √(p_a (1 − p_a) + p_b (1 − p_b)))² / (p_b − p_a)²
 
-    Fleiss, Levin and Paik (2003), "Statistical Methods for Rates and Proportions", section 4.2, with p̄ the mean of
-    both and without continuity correction: what R's power.prop.test solves. Rounded up.
+    Fleiss, Levin and Paik (2003), "Statistical Methods for Rates and Proportions", with p̄ the mean of both and
+    without continuity correction: what R's power.prop.test solves. Rounded up.
 
     Raises:
         ValueError: a proportion, alpha or power is not in (0, 1), or p_a = p_b.

@@ -1,8 +1,8 @@
 """A recommender that learns from the clicks on what it has shown itself, and what that does to its users.
 
 Each round every user asks once, gets a list, and the clicks are added to all that came before; then the recommender
-is fitted anew. It factorises the table of clicks as a_u · b_i, by least squares with a ridge (Hu, Koren and Volinsky
-2008, ICDM). Two ways to read an empty cell:
+is fitted anew. It factorises the table of clicks as a_u · b_i by alternating least squares, as Hu, Koren and Volinsky
+(2008, ICDM) do, without their confidence weights. Two ways to read an empty cell:
 
     missing_is_no = True    every pair of user and item counts alike; what was never shown counts as "did not want it"
     missing_is_no = False   a pair counts as often as it was looked at: position k counts examination_k, unseen 0

@@ -50,7 +50,7 @@ def test_the_interval_of_proportions_holds_the_estimate_and_mirrors(a, b):
 
 
 def test_newcombes_own_example():
-    """48 of 80 and 56 of 70: (0.0524, 0.3339) by method 10 (Newcombe 1998, table II (a))."""
+    """48 of 80 and 56 of 70: (0.0524, 0.3339) by method 10 (Newcombe 1998)."""
     outcome = compare_proportions(48, 80, 56, 70)
     assert outcome.difference == pytest.approx(0.2)
     assert (round(float(outcome.low), 4), round(float(outcome.high), 4)) == (0.0524, 0.3339)
@@ -145,13 +145,13 @@ def test_two_looks_are_a_bivariate_normal():
 
 @pytest.mark.parametrize(("n_looks", "chance"), [(2, 0.083), (3, 0.107), (5, 0.142), (10, 0.193), (20, 0.248)])
 def test_false_alarms_are_those_of_armitage(n_looks, chance):
-    """Armitage, McPherson and Rowe (1969), table 2."""
+    """Armitage, McPherson and Rowe (1969), two-sided at 5 %."""
     assert round(chance_of_false_alarm(n_looks, stats.norm.ppf(0.975)), 3) == chance
 
 
 @pytest.mark.parametrize(("n_looks", "boundary"), [(2, 2.178), (5, 2.413), (10, 2.555)])
 def test_boundaries_are_those_of_pocock(n_looks, boundary):
-    """Pocock (1977), table 1."""
+    """Pocock (1977), two-sided at 5 %."""
     assert round(boundary_of_looks(n_looks), 3) == boundary
     assert chance_of_false_alarm(n_looks, boundary_of_looks(n_looks)) == pytest.approx(0.05, abs=1e-9)
 
