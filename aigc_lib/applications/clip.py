@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from aigc_lib import datasets
 from aigc_lib.applications import clip_pictures
 from aigc_lib.applications.clip_pictures import Picture
-from aigc_lib.applications.drawn_face import draw
+from aigc_lib.applications.drawn_face import SIDES, draw
 from aigc_lib.applications.music import continued, harmonised
 from aigc_lib.applications.presenter import FRAME_RATE, labelled, look_of, poses
 from aigc_lib.applications.sound_effects import ambience, effect
@@ -118,9 +118,9 @@ def clip(
 def checked(sentence: str) -> str:
     """The sentence without superfluous blanks. Raises ValueError as `clip`."""
     sentence = " ".join(sentence.split())
-    strange = sorted(set(sentence) - _READABLE)
+    strange = dict.fromkeys(sign for sign in sentence if sign not in _READABLE)
     if strange:
-        shown = " ".join(strange[:8])
+        shown = " ".join([*strange][:8])
         raise ValueError(
             f"the voice reads English letters, digits and punctuation, got {shown!r}; write the sentence in English "
             "(Mandarin is spoken by: aigc make presenter … --language zh)"
@@ -133,9 +133,7 @@ def checked(sentence: str) -> str:
 
 
 def _too_long(got: str) -> str:
-    return (
-        f"a film of {LONGEST:g} s has room for {SPEECH:g} s of speech, about 30 words; got {got}: shorten the sentence"
-    )
+    return f"a film of {LONGEST:g} s has room for {SPEECH:g} s of speech, about 30 words, got {got}; shorten it"
 
 
 def ingredients() -> dict[str, str]:
@@ -266,7 +264,7 @@ def frames(script: Script, size: tuple[int, int]) -> Iterator[Tensor]:
     moves = torch.Generator().manual_seed(script.seed)
     faces = list(poses(script.said, len(story) - begin, expression="happy", generator=moves))
     title, credits_ = clip_pictures.title_rows(script.sentence), _credits(script)
-    side = round(0.46 * size[0])
+    side = max(SIDES[0], round(0.46 * size[0]))
     for i, time in enumerate(times):
         before = _opacity(time, -_FADE, TITLE)
         colours = story[i] if i < len(story) else dance[min(i - first, len(dance) - 1), 1]

@@ -28,7 +28,7 @@ from aigc_lib.training.checkpoints import load
 NETWORKS = ("vae-emoji", "stylegan-emoji")
 MOST, FEWEST = 6, 3  # pictures in a film
 MELT, APART = 0.9, 0.6  # seconds from one picture to the next, and the least between the words of two
-_STEPS = 200  # of gradient descent to a picture's styles
+_STEPS = 120  # of gradient descent to a picture's styles
 _CALM = 0.6  # truncation of pictures that no word asked for
 _NO_THINGS = ("off", "right", "left", "down", "away", "way", "type", "one", "two", "three")
 _PAPER, _INK, _WASH = (0.975, 0.955, 0.915), (0.13, 0.12, 0.2), 0.45

@@ -10,6 +10,20 @@ from aigc_lib.teaching.exercises import exercise
 
 
 @exercise(
+    "6.0-duck",
+    question="ducking(voice, music, below): the factor for the music that puts it so many decibels below the voice.",
+    hint="The quotient of two root mean squares makes them equally loud. Which factor is 20 dB, in amplitude?",
+)
+def duck(answer) -> bool:
+    voice = [0.3 * math.sin(0.1 * i) for i in range(500)]
+    for music, below in (([0.8 * math.cos(0.37 * i) for i in range(300)], 20), ([0.05, -0.1, 0.02], 9), ([0.5], 0)):
+        loudness = [math.sqrt(sum(x * x for x in samples) / len(samples)) for samples in (voice, music)]
+        if not math.isclose(answer(voice, music, below), loudness[0] / loudness[1] * 10 ** (-below / 20), rel_tol=1e-3):
+            return False
+    return True
+
+
+@exercise(
     "6.1-parallels",
     question="Soprano to bass, (67, 60, 52, 45) goes to (69, 62, 53, 46): how many parallel fifths are there?",
     hint="Six pairs of voices. Which are seven semitones (or 19, or 31) apart before and after, and move the same way?",

@@ -151,7 +151,7 @@ def test_titles_stay_inside_the_frame(sentence):
     [
         ("   ", "needs a sentence with words, got ''"),
         ("42!", "needs a sentence with words"),
-        ("一只猫看月亮", "got '一 只 月 猫 看 亮'.*write the sentence in English"),
+        ("一只猫看月亮", "got '一 只 猫 看 月 亮'.*write the sentence in English"),
         ("A cat 🐈.", "got '🐈'"),
         ("so " * 120, "room for 11 s of speech, about 30 words, got 359 characters"),
     ],

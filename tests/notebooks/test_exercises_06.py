@@ -11,6 +11,18 @@ def is_right(exercise_id, answer):
     return bool(all_exercises()[exercise_id].is_right(answer))
 
 
+def rms(samples):
+    return math.sqrt(sum(x * x for x in samples) / len(samples))
+
+
+def test_ducking_compares_root_mean_squares_in_decibels_of_amplitude():
+    assert is_right("6.0-duck", lambda voice, music, below: rms(voice) / rms(music) * 10 ** (-below / 20))
+    assert not is_right("6.0-duck", lambda voice, music, below: rms(voice) / rms(music) * 10 ** (-below / 10))
+    assert not is_right("6.0-duck", lambda voice, music, below: rms(music) / rms(voice) * 10 ** (-below / 20))
+    peak = lambda voice, music, below: max(map(abs, voice)) / max(map(abs, music)) * 10 ** (-below / 20)  # noqa: E731
+    assert not is_right("6.0-duck", peak)
+
+
 def test_only_fifths_that_move_the_same_way_are_parallel():
     assert is_right("6.1-parallels", 2)
     assert not is_right("6.1-parallels", 1)  # soprano and alto alone
