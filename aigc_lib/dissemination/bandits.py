@@ -130,6 +130,9 @@ def play(policy: Policy, rounds: Iterable[tuple[Tensor | None, Tensor]], *, gene
     Returns:
         The regret after each round, (T, R) float64: what the oracle, who shows each run's best variant of each round,
         expects to get more than what was chosen.
+
+    Raises:
+        ValueError: there are no rounds.
     """
     lost = []
     for contexts, means in rounds:
@@ -137,6 +140,8 @@ def play(policy: Policy, rounds: Iterable[tuple[Tensor | None, Tensor]], *, gene
         mean = means.gather(1, chosen[:, None])[:, 0].double()
         policy.update(chosen, (torch.rand(len(mean), generator=generator) < mean).double(), contexts)
         lost.append(means.amax(dim=1).double() - mean)
+    if not lost:
+        raise ValueError("expected at least one round to play, got none")
     return torch.stack(lost).cumsum(dim=0)
 
 

@@ -72,6 +72,11 @@ def test_the_constant_needs_probabilities(means):
         lai_robbins(torch.tensor(means))
 
 
+def test_without_rounds_there_is_no_regret_to_speak_of():
+    with pytest.raises(ValueError, match="at least one round"):
+        play(Always(0, 3), [], generator=numbers())
+
+
 # Thompson sampling ---------------------------------------------------------------------------------------------------
 
 
