@@ -19,7 +19,7 @@ from torch import Tensor
 
 from aigc_lib.dissemination.platform import Platform
 
-_RIDGE = 1.0  # worth one request that every user answered
+_RIDGE = 1.0  # as strong as one look at an item whose factors have norm 1
 
 
 class Exposure(NamedTuple):
