@@ -243,12 +243,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     assert covered == pytest.approx(0.95, abs=0.045)  # 4 standard errors
 
 
-@pytest.mark.parametrize("shape", [(19, 50), (50, 19)])
-def test_a_fit_needs_rounds_and_runs(shape):
-    with pytest.raises(ValueError, match="at least 20 rounds and runs"):
-        growth(torch.ones(shape), power=False)
-
-
-def test_no_power_of_t_is_zero():
-    with pytest.raises(ValueError, match="has lost nothing yet"):
-        growth(torch.zeros(50, 20), power=True)
+@pytest.mark.parametrize(("shape", "fault"), [((19, 50), "20 ro"), ((50, 19), "20 ro"), ((50, 20), "lost nothing")])
+def test_a_fit_needs_rounds_and_runs_and_for_a_power_losses(shape, fault):
+    with pytest.raises(ValueError, match=fault):
+        growth(torch.zeros(shape), power=True)
