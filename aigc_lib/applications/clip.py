@@ -54,7 +54,7 @@ _EFFECT = 0.25  # loudness of effects, the loudest sample
 _SOUND_OF = {  # words that are heard, too; the names of effects and ambiences mean themselves
     "bird": "chirp", "birds": "chirp", "door": "knock", "money": "coin", "water": "drop", "lightning": "zap",
     "bomb": "explosion", "drums": "drum", "bells": "bell", "storm": "wind", "tornado": "wind", "sea": "waves",
-    "ocean": "waves", "ship": "waves", "wave": "waves", "car": "engine", "train": "engine", "rocket": "engine",
+    "ocean": "waves", "ship": "waves", "whale": "waves", "car": "engine", "train": "engine", "rocket": "engine",
 }  # fmt: skip
 _READABLE = set("“”‘’…–—") | set(map(chr, range(32, 127)))
 

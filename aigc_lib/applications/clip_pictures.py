@@ -19,6 +19,7 @@ from torch import Tensor
 
 from aigc_lib import datasets
 from aigc_lib.datasets.base import SPLITS, ImageItem
+from aigc_lib.datasets.images import emoji_group
 from aigc_lib.datasets.provenance import info
 from aigc_lib.datasets.sources import verify
 from aigc_lib.datasets.timed_speech import Span
@@ -66,7 +67,8 @@ def named_things(words: Sequence[Span]) -> list[tuple[Span, list[ImageItem]]]:
 def _emoji() -> dict[str, list[ImageItem]]:
     """Word of a name -> the emoji that it fits best."""
     ranked: dict[str, list[tuple[tuple[int, bool], ImageItem]]] = {}
-    for item in (item for split in SPLITS for item in datasets.load("emoji", split)):
+    items = [item for split in SPLITS for item in datasets.load("emoji", split) if emoji_group(item.key) != "flags"]
+    for item in items:
         name = item.caption["en"].lower()
         last, head = name.split()[-1], re.split(" with | of | in ", name)[0].split()[-1]
         for word in {last, head}:
@@ -79,7 +81,7 @@ def _emoji() -> dict[str, list[ImageItem]]:
 def paint(words: Sequence[Span], *, generator: torch.Generator) -> list[Picture]:
     """Three to six pictures in order of time, for words with their times in the film.
 
-    Of several emoji for a word the one is taken that the VAE draws best.
+    Of several emoji for a word the one is taken of which the VAE keeps the largest share of the variance.
     """
     network, vae = load("stylegan-emoji"), load("vae-emoji")
     things = [(span.start, span.text, *_best(vae, items)) for span, items in named_things(words)]
@@ -101,8 +103,8 @@ def paint(words: Sequence[Span], *, generator: torch.Generator) -> list[Picture]
 @torch.no_grad()
 def _best(vae, items: Sequence[ImageItem]) -> tuple[str, Tensor]:
     images = torch.stack([item.image for item in items])
-    errors = (_drawn(vae, images) - images).square().mean(dim=(1, 2, 3))
-    item = items[int(errors.argmin())]
+    missed = (_drawn(vae, images) - images).flatten(1).var(dim=1) / images.flatten(1).var(dim=1)
+    item = items[int(missed.argmin())]
     return item.caption["en"], item.image
 
 

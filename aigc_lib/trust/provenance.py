@@ -24,7 +24,7 @@ from aigc_lib.paths import cache_dir
 from aigc_lib.training.checkpoints import write_whole
 
 FORMATS = {".png": "image/png", ".mp4": "video/mp4", ".wav": "audio/wav"}
-PACKAGES = "c2pa-python==0.38.1 cryptography"
+PACKAGES = "c2pa-python cryptography"
 # IPTC's term for what a network made that was trained on examples.
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 UNTRUSTED = "signingCredential.untrusted"

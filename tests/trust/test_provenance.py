@@ -200,5 +200,5 @@ def test_bad_input_is_refused_before_anything_is_written(plain, tmp_path):
 
 def test_without_the_package_the_error_says_what_to_install(plain, monkeypatch):
     monkeypatch.setattr(provenance.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingDataPackage, match=r"pip install c2pa-python==0\.38\.1 cryptography"):
+    with pytest.raises(MissingDataPackage, match=r"pip install c2pa-python cryptography"):
         read(plain[".png"])
