@@ -247,7 +247,8 @@ def tune_with_drum(network: nn.Module, seconds: float, *, generator: torch.Gener
     straight = [i for i in range(len(tunes)) if tunes[i].metre in ("4/4", "2/4")]
     tune = tunes[straight[int(torch.randint(len(straight), (), generator=generator))]]
     quarter = 60 / (TEMPI[0] + (TEMPI[1] - TEMPI[0]) * torch.rand((), generator=generator).item())
-    beats = torch.arange(math.floor(seconds / quarter) - 1) * quarter
+    # What comes before the first bar line is an upbeat (弱起): beats are counted from that line.
+    beats = (tune.bars[0] % 1 + torch.arange(math.floor(seconds / quarter) - 1)) * quarter
     length = math.ceil(tune.notes[:, :2].sum(dim=1).max().item())  # quarters, until it begins again
     again = [tune.notes + torch.tensor([start, 0, 0, 0]) for start in range(0, len(beats), length)]
     notes = torch.cat(again)

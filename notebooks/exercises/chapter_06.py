@@ -124,6 +124,35 @@ def verdict(answer) -> bool:
 
 
 @exercise(
+    "6.5-pixel",
+    question="pixel(d, height): column and row of a panorama at which the direction d = (x, y, z) lies, by (6.5-1).",
+    hint="Two arc tangents of two arguments: the azimuth is that of x and z. Ahead, (0, 0, 1), lies at column H − ½.",
+)
+def pixel(answer) -> bool:
+    for height in (2, 90):
+        for column, row in ((0, 0), (0.7 * height, 0.4 * height), (2 * height - 1, height - 1), (height, height / 3)):
+            azimuth = math.pi / height * (column + 0.5) - math.pi
+            elevation = math.pi / 2 - math.pi / height * (row + 0.5)
+            across = 3 * math.cos(elevation)  # three long
+            d = (across * math.sin(azimuth), 3 * math.sin(elevation), across * math.cos(azimuth))
+            if any(abs(got - wanted) > 1e-6 for got, wanted in zip(answer(d, height), (column, row), strict=True)):
+                return False
+    return True
+
+
+@exercise(
+    "6.5-azimuths",
+    question="Both azimuths on the horizon, in degrees, smaller first, from which the left ear hears 300 µs later.",
+    hint="θ + sin θ = ITD · c / a has no closed solution: halve an interval. And where else is the very same sound?",
+)
+def azimuths(answer) -> bool:
+    first, second = map(float, answer)
+    theta = math.radians(first)
+    late = 0.0875 / 343 * (theta + math.sin(theta)) * 1e6
+    return 0 < first < 90 and abs(late - 300) < 4.2 and abs(first + second - 180) <= 1
+
+
+@exercise(
     "6.6-average",
     question="A still scene, 8 frames with independent noise: by how many dB does their mean beat one of them?",
     hint="The variance of a mean of 8 is an eighth. What is that in decibels, ten times the logarithm?",

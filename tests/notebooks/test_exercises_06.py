@@ -159,3 +159,25 @@ def test_a_caption_stays_as_long_as_it_takes_to_read_within_bounds():
     assert not is_right("6.7-needed", lambda lines: max(5 / 6, sum(map(len, lines)) / 17))  # may stay for ever
     assert not is_right("6.7-needed", lambda lines: min(7, sum(map(len, lines)) / 17))  # a word flashes by
     assert not is_right("6.7-needed", lambda lines: min(7, max(5 / 6, len(lines) / 17)))  # counts lines
+
+
+def pixel(d, height, azimuth=lambda x, z: math.atan2(x, z), half=0.5):
+    x, y, z = d
+    column = (azimuth(x, z) + math.pi) / math.pi * height - half
+    return column, (math.pi / 2 - math.atan2(y, math.hypot(x, z))) / math.pi * height - half
+
+
+def test_a_direction_lies_in_one_pixel_of_the_panorama():
+    assert is_right("6.5-pixel", pixel)
+    assert not is_right("6.5-pixel", lambda d, height: pixel(d, height, lambda x, z: math.atan2(z, x)))
+    assert not is_right("6.5-pixel", lambda d, height: pixel(d, height, half=0))  # a corner, not a middle
+    assert not is_right("6.5-pixel", lambda d, height: pixel(d, height, lambda x, z: math.asin(x / math.hypot(x, z))))
+
+
+def test_one_time_between_the_ears_belongs_to_two_azimuths():
+    low = 34.73
+    assert math.isclose(math.radians(low) + math.sin(math.radians(low)), 300e-6 * 343 / 0.0875, abs_tol=1e-3)
+    assert is_right("6.5-azimuths", (low, 180 - low))
+    assert not is_right("6.5-azimuths", (low, -low))  # there it is the other ear
+    assert not is_right("6.5-azimuths", (36.0, 144.0))  # sin θ for half the sum
+    assert not is_right("6.5-azimuths", (180 - low, low))
