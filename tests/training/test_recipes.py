@@ -145,7 +145,7 @@ def test_the_recipes_that_the_course_ships_are_shipped():
         "classifier-effects",
     }
     music = {"transformer-chorales", "transformer-tunes"}
-    films = {"flownet-objects", "interpolation-film", "stylegan-avatars", "stylegan-emoji"}
+    films = {"flownet-objects", "interpolation-film", "enhancement-film", "stylegan-avatars", "stylegan-emoji"}
     assert pictures | texts | sounds | music | films <= set(SHIPPED)
 
 
