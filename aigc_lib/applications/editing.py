@@ -74,6 +74,8 @@ def edit(
     if out.suffix.lower() != ".mp4" or out.resolve() == source.resolve():
         raise ValueError(f"the film goes into a file of its own that ends in .mp4, got {out.name!r}")
     video = open_video(source)
+    if video.n_frames < 2:
+        raise ValueError(f"{source} has a single frame; there is nothing to cut")
     n, rate = round(seconds * video.frame_rate) if math.isfinite(seconds) else 0, video.frame_rate
     if not 2 <= n <= video.n_frames:
         raise ValueError(
