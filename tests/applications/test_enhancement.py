@@ -85,7 +85,7 @@ def test_the_trained_network_takes_noise_away_and_estimates_how_much(tmp_path):
     assert 10 < estimated_noise(open_video(tmp_path / "noisy.mp4")) < 17  # 15 levels, less what coding took
     made = frames_of(enhance(tmp_path / "noisy.mp4", tmp_path / "new.mp4", scale=1, **OPTIONS))
     before = (frames_of(tmp_path / "noisy.mp4") - clean).square().mean()
-    assert (made - clean).square().mean() < before / 4
+    assert (made - clean).square().mean() < before / 3  # all of it coded twice
 
 
 def test_a_clean_film_is_taken_for_clean(film):

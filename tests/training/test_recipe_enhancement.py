@@ -61,6 +61,7 @@ def test_pieces_are_varied_alike_in_all_three_frames_and_spoilt_as_they_say():
     torch.testing.assert_close(varied.mean(dim=(1, 2, 3, 4)), from_uint8(still).mean(dim=(1, 2, 3, 4)))
     network = recipe.parts["enhancer"]
     network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    recipe.schedulers["enhancer"].total_steps = 100
     for _ in range(12):
         recipe.step(still)
     levels = torch.cat([noise for _, noise in seen])
@@ -117,7 +118,7 @@ def test_a_preview_shows_bicubic_what_was_made_and_the_truth(tmp_path):
         recipe.parts["enhancer"].detail.bias.zero_()
     bicubic, made, true = from_uint8(recipe.preview())
     assert torch.equal(bicubic, made)
-    assert (bicubic - true).abs().mean() > 0.01
+    assert (bicubic - true).abs().mean() > 0.003
     recipe.save_preview(recipe.preview(), tmp_path / "step")
     assert (tmp_path / "step.png").is_file()
 

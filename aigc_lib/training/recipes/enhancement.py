@@ -41,7 +41,7 @@ class FilmEnhancement(Recipe):
     learning_rate: ClassVar[float] = 5e-4
     budgets: ClassVar[dict[str, Budget]] = {
         "smoke": Budget(steps=4, batch_size=2, log_every=2),
-        "laptop": Budget(steps=8, batch_size=4, log_every=1, checkpoint_every=250),
+        "laptop": Budget(steps=40, batch_size=3, log_every=1, checkpoint_every=250),
         "gpu": Budget(steps=40_000, batch_size=8, log_every=50, checkpoint_every=250),
     }
 
