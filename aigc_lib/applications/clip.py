@@ -81,7 +81,8 @@ def clip(
 ) -> Path:
     """Write a film of a sentence: 16 to 20 s, 25 frames a second, with voice, music, captions, label and credentials.
 
-    Takes half a minute on one core. `out` appears when it is complete; stopped before, it is what it was.
+    Takes half a minute on one core; more do not help, the pictures are small. `out` appears when it is complete;
+    stopped before, it is what it was.
 
     Args:
         sentence: English, at most 11 s to say (about 30 words).
