@@ -112,7 +112,7 @@ class FilmEnhancement(Recipe):
     def preview(self) -> Tensor:
         """A held-out frame as it was recorded (enlarged), enhanced, and true: (3, 3, 96, 96) uint8."""
         seen = shrink(self.shown)
-        made = enhance_clip(self.parts["enhancer"], seen.to(self.context.device), 0.0)[1].cpu()
+        made = self.parts["enhancer"](seen[None].to(self.context.device), torch.zeros(1))[0].cpu()
         return to_uint8(torch.stack([enlarge(seen)[1], made, self.shown[1]]))
 
     def save_preview(self, preview: Tensor, stem: Path) -> None:
