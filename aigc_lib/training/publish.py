@@ -47,7 +47,7 @@ def publish(result: TrainingResult, *, command: str) -> Path:
         part.load_state_dict(state["parts"][name])  # what is evaluated below is what was written
     if result.previews and recipe.ships_previews:
         steps, previews = zip(*result.previews, strict=True)
-        state["trajectory"] = {"steps": list(steps), "previews": torch.stack(previews)}
+        state["trajectory"] = {"steps": list(steps), "previews": checkpoints.packed(torch.stack(previews))}
     path = data_dir() / "checkpoints" / f"{recipe.name}.safetensors"
     checkpoints.write(path, state)
     if path.stat().st_size > MAX_BYTES:

@@ -41,6 +41,15 @@ def test_nested_state_comes_back_as_it_was(state):
     assert same(checkpoints.unflatten(tensors, json.loads(json.dumps(skeleton))), state)
 
 
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.float16, torch.bfloat16, torch.float32])
+def test_a_packed_tensor_comes_back_to_the_bit_and_a_smooth_one_is_smaller(tmp_path, kind):
+    smooth = (torch.arange(6000).view(2, 3, 1000).transpose(1, 2) // 300).to(kind)
+    pack = checkpoints.packed(smooth)
+    checkpoints.write(tmp_path / "a.safetensors", pack)
+    assert same(checkpoints.unpacked(checkpoints.read(tmp_path / "a.safetensors")), smooth)
+    assert pack["lzma"].nbytes < smooth.nbytes / 4
+
+
 def test_a_file_comes_back_as_it_was(tmp_path):
     checkpoints.write(tmp_path / "deep" / "a.safetensors", STATE)
     assert same(checkpoints.read(tmp_path / "deep" / "a.safetensors"), STATE)

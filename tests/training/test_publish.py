@@ -37,7 +37,9 @@ def _own_folder(monkeypatch, tmp_path):
 def test_weights_are_stored_in_half_and_everything_else_as_it_is():
     state = checkpoints.read(publish.publish(result(), command="aigc train toy"))
     assert {t.dtype for part in state["parts"].values() for t in part.values()} == {torch.float16}
-    assert state["trajectory"]["previews"].dtype == torch.uint8
+    previews = checkpoints.unpacked(state["trajectory"]["previews"])
+    assert previews.dtype == torch.uint8
+    assert previews.tolist() == [[0, 0], [1, 1]]
     assert state["config"] == {"width": 4}
 
 
