@@ -1,4 +1,4 @@
-"""The command `aigc`: train, sample, evaluate, make, data, course, gpu-check. The library does the work.
+"""The command `aigc`: train, sample, evaluate, make, verify, data, course, gpu-check. The library does the work.
 
     aigc train gan --profile laptop         python -m aigc_lib.cli …         torchrun … -m aigc_lib.cli train gan
 
@@ -49,10 +49,14 @@ def train(arguments: argparse.Namespace) -> int:
 def sample(arguments: argparse.Namespace) -> int:
     from aigc_lib import training
     from aigc_lib.training import recipes
+    from aigc_lib.trust.exports import exported
 
     name = training.full_name(arguments.name)
     out = arguments.out or Path(f"{name}{recipes.resolve(name).samples_suffix}")
-    print(training.sample(name, n=arguments.n, out=out, seed=arguments.seed, device=arguments.device))
+    made = {"command": f"aigc sample {name} --n {arguments.n} --seed {arguments.seed}", "seed": arguments.seed}
+    with exported(out, networks=[name], parameters=made) as file:
+        training.sample(name, n=arguments.n, out=file, seed=arguments.seed, device=arguments.device)
+    print(out)
     return 0
 
 
@@ -70,13 +74,19 @@ def evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def provenance(arguments: argparse.Namespace) -> int:
-    from aigc_lib.trust.provenance import read
+def verify(arguments: argparse.Namespace) -> int:
+    from aigc_lib.trust import exports
 
-    found = read(arguments.file)
-    rows = [[name, str(value)] for name, value in vars(found).items() if value and name != "ingredients"]
-    print(table([*rows, *(["made with", f"{name} {what}"] for name, what in found.ingredients.items())]))
-    return 1 if found.state == "tampered" else 0
+    verdict = exports.verify(arguments.file)
+    print(f"{arguments.file}: {verdict.text}")
+    found = verdict.credentials
+    rows = [[name, str(value)] for name, value in vars(found).items() if value and name not in ("state", "ingredients")]
+    rows += [["made with", f"{name} {what}"] for name, what in found.ingredients.items()]
+    if verdict.mark.found:
+        number = "unreadable" if verdict.mark.payload is None else f"{verdict.mark.payload:08x}"
+        rows += [["mark", number], ["by chance", f"less than {verdict.mark.chance:.0e}"]]
+    print(table([*rows, ["which proves", exports.MEANING[verdict.text]]]))
+    return 0 if verdict.verified else 1
 
 
 def data_list(arguments: argparse.Namespace) -> int:
@@ -188,8 +198,8 @@ def parser() -> argparse.ArgumentParser:
     )
     cli_make.add_commands(make, command, placed, seeded)
 
-    made = command(commands, "provenance", provenance, "show the Content Credentials of a file, and check them")
-    made.add_argument("file", type=Path, help=".mp4, .png or .wav")
+    made = command(commands, "verify", verify, "say whether a file is as it was signed, and how it was made")
+    made.add_argument("file", type=Path, help="picture, sound, film, or a file with its .c2pa beside it")
 
     data = command(commands, "data", None, "the data sets").add_subparsers(required=True, metavar="command")
     for name, run, text in [

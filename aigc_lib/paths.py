@@ -27,3 +27,8 @@ def notebooks_dir(chosen: Path | None = None) -> Path:
 def cache_dir() -> Path:
     """Prepared data sets go here, outside the repository; set `AIGC_CACHE` to move it."""
     return Path(os.environ.get("AIGC_CACHE") or platformdirs.user_cache_path("aigc_lib"))
+
+
+def user_data_dir() -> Path:
+    """What belongs to the user, such as the answers of the self-test; set `AIGC_USER_DATA` to move it."""
+    return Path(os.environ.get("AIGC_USER_DATA") or platformdirs.user_data_path("aigc_lib"))

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from aigc_lib import cli
 
@@ -28,7 +29,6 @@ def called(monkeypatch):
 
     trained = SimpleNamespace(step=20, history=[{"step": 10, "d": 2.0}, {"step": 20, "d": 1.23456}], checkpoint="c")
     replace("aigc_lib.training.train", trained)
-    replace("aigc_lib.training.sample", lambda *_, out, **__: out)
     replace("aigc_lib.training.evaluate", {"precision": 0.76, "modes": 10.0})
     return calls
 
@@ -63,15 +63,23 @@ def test_only_the_first_of_several_processes_reports(called, capsys, monkeypatch
     assert capsys.readouterr().out == ""
 
 
-def test_sample_prints_the_file_that_it_wrote(called, capsys):
+def test_sample_prints_the_file_that_it_wrote(called, capsys, monkeypatch, tmp_path):
+    def drawn(name, *, out, **options):
+        called.append((name, out.name, options))
+        Image.new("L", (8, 8)).save(out) if out.suffix == ".png" else out.write_text("To be")
+
+    monkeypatch.setattr("aigc_lib.training.sample", drawn)
+    monkeypatch.setenv("AIGC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
     assert aigc("sample gan --n 9 --seed 2 --out digits.png") == 0
-    assert called == [("sample", ("gan-digits",), {"n": 9, "out": Path("digits.png"), "seed": 2, "device": "auto"})]
+    assert called == [("gan-digits", "digits.png", {"n": 9, "seed": 2, "device": "auto"})]
     assert capsys.readouterr().out == "digits.png\n"
     assert aigc("sample gan") == 0
-    assert called[1][2]["n"] == 64
-    assert called[1][2]["out"] == Path("gan-digits.png")
+    assert called[1][1:] == ("gan-digits.png", {"n": 64, "seed": 0, "device": "auto"})
     assert aigc("sample rnn") == 0
-    assert called[2][2]["out"] == Path("rnn-shakespeare.txt")
+    assert called[2][1] == "rnn-shakespeare.txt"
+    made = [each.name for each in tmp_path.iterdir() if each.is_file()]
+    assert sorted(made) == ["digits.png", "gan-digits.png", "rnn-shakespeare.txt", "rnn-shakespeare.txt.c2pa"]
 
 
 def test_evaluate_prints_a_metric_a_line(called, capsys):

@@ -1,7 +1,6 @@
 """Captions for a recording or a film: what is said when, in lines, as a file, a track, or in the picture."""
 
 import heapq
-import tempfile
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,8 @@ from aigc_lib.applications.subtitles import CHINESE, ENGLISH, RULES, Caption, br
 from aigc_lib.datasets.timed_speech import Span
 from aigc_lib.datasets.video_files import open_video, sound_blocks, write_video
 from aigc_lib.training.checkpoints import load
+from aigc_lib.trust.exports import exported
+from aigc_lib.trust.provenance import ENHANCED
 
 # What goes from one container into mp4 without coding anew, and is played there.
 _PICTURES = {"h264", "hevc", "av1", "vp9", "mpeg4"}
@@ -77,10 +78,14 @@ def captions(
     if not words:
         raise ValueError(f"no speech was found in {source}; nothing was written")
     made = bilingual(words) if translate else break_lines(words, rules=RULES[language])
+    networks = ["transformer-zh-en"] if translate else []
+    how = {"language": language, "recognised": transcript is None, "translated": translate}
     if out.suffix.lower() == ".mp4":
-        _write_film(source, out, made, language, burn, progress)
+        with exported(out, networks=networks, parameters=how, source_type=ENHANCED, edited=source) as film:
+            _write_film(source, film, made, language, burn, progress)
     else:
-        write_subtitles(made, out)
+        with exported(out, networks=networks, parameters=how | {"of": source.name}) as file:
+            write_subtitles(made, file)
     return made
 
 
@@ -179,20 +184,18 @@ def bilingual(words: Sequence[Span]) -> list[Caption]:
 
 
 def _write_film(source: Path, out: Path, made: Sequence[Caption], language: str, burn: bool, progress: bool) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
-        pictures, whole = source, Path(folder) / "film.mp4"
-        if burn:
-            pictures = Path(folder) / "pictures.mp4"
-            video = open_video(source)
-            chunks = (burn_in(chunk, made, video.frame_rate, i) for i, chunk in enumerate(video.chunks(1)))
-            bar = tqdm(chunks, total=video.n_frames, desc="writing", unit="frame", disable=not progress)
-            write_video(pictures, bar, video.frame_rate)
-        try:
-            join(pictures, source, whole, [] if burn else made, language)
-        except av.error.FFmpegError as error:
-            raise ValueError(f"{source} cannot be put into an mp4 file: {error.strerror or error}") from error
-        whole.replace(out)
+    """Into `out`, in a folder of its own."""
+    pictures = source
+    if burn:
+        pictures = out.with_name("pictures.mp4")
+        video = open_video(source)
+        chunks = (burn_in(chunk, made, video.frame_rate, i) for i, chunk in enumerate(video.chunks(1)))
+        bar = tqdm(chunks, total=video.n_frames, desc="writing", unit="frame", disable=not progress)
+        write_video(pictures, bar, video.frame_rate)
+    try:
+        join(pictures, source, out, [] if burn else made, language)
+    except av.error.FFmpegError as error:
+        raise ValueError(f"{source} cannot be put into an mp4 file: {error.strerror or error}") from error
 
 
 def join(pictures: Path, source: Path, whole: Path, made: Sequence[Caption] = (), language: str = "en") -> None:

@@ -6,7 +6,6 @@ a picture stands for a word that an emoji is named after. The film says that it 
 and to software by Content Credentials.
 """
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -39,7 +38,7 @@ from aigc_lib.datasets.timed_speech import Span, TimedSpeech, speak
 from aigc_lib.datasets.video_files import write_video
 from aigc_lib.training.checkpoints import load, record_of
 from aigc_lib.training.recipes.transformer_music import readable
-from aigc_lib.trust import provenance
+from aigc_lib.trust.exports import exported
 
 LABEL = "AI-generated · AIGC course"
 NETWORKS = (*clip_pictures.NETWORKS, "transformer-tunes", "transformer-chorales", "stylegan-effects")
@@ -98,7 +97,7 @@ def clip(
     Raises:
         ValueError: an empty sentence, one that is too long, or in letters that the voice cannot read; another ending
             or size.
-        MissingDataPackage: of the voice, the pictures' names, the fonts, resvg-py, or c2pa.
+        MissingDataPackage: of the voice, the pictures' names, the fonts, or resvg-py.
     """
     out = Path(out)
     if out.suffix.lower() != ".mp4":
@@ -106,15 +105,12 @@ def clip(
     if len(size) != 2 or not 90 <= size[0] <= 1080 or not 1.5 <= size[1] / size[0] <= 3:
         raise ValueError(f"size has to be (height, width), 90 to 1080 high and 1.5 to 3 times as wide, got {size}")
     sentence = checked(sentence)
-    provenance.library()
     script = write_script(sentence, seed=seed)
     n = round(script.seconds * FRAME_RATE)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
-        film = Path(folder) / out.name
+    made = {"sentence": sentence, "seed": seed}
+    with exported(out, networks=NETWORKS, packages={name: version(name) for name in PACKAGES}, parameters=made) as film:
         bar = tqdm(frames(script, size), total=n, desc="film", unit="frame", disable=not progress)
         write_video(film, bar, FRAME_RATE, sound=mixed(script), sample_rate=VOICE_RATE)
-        provenance.sign(film, out, ingredients=ingredients(), parameters={"sentence": sentence, "seed": seed})
     return out
 
 

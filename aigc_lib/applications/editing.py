@@ -19,6 +19,7 @@ from aigc_lib.applications.beats import tempo_and_beats
 from aigc_lib.applications.shots import LONG, SHORT, choose, even_cuts, find_changes, liveliness, thumbnails
 from aigc_lib.datasets.video_files import VideoFile, open_video, sound_blocks, write_video
 from aigc_lib.training.checkpoints import write_whole
+from aigc_lib.trust.exports import exported
 
 TRANSITIONS = ("cut", "dissolve", "wipe")
 SAMPLE_RATE = 48_000
@@ -99,7 +100,9 @@ def edit(
     maps = _colour_maps(moments, clips) if match_colours else None
     sound = _sound(source, clips, rate) if track is None else _faded(track[: round(n / rate * SAMPLE_RATE)])
     frames = tqdm(_frames(video, clips, transition, maps), total=n, desc="writing", unit="frame", disable=not progress)
-    write_video(out, frames, rate, sound=sound, sample_rate=None if sound is None else SAMPLE_RATE)
+    made = {"seconds": seconds, "transition": transition, "match colours": match_colours}
+    with exported(out, parameters=made, source_type=None, edited=source) as film:  # cut and joined: nothing is made
+        write_video(film, frames, rate, sound=sound, sample_rate=None if sound is None else SAMPLE_RATE)
     channel = "V" if track is not None or sound is None else "B"
     text = decision_list(clips, source.name, rate, transition, channel, None if music is None else Path(music).name)
     write_whole(out.with_suffix(".edl"), text.encode())

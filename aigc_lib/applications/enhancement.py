@@ -1,6 +1,5 @@
 """Enhance a film: twice the height and width, less noise, the sound as it was. What is added is a guess."""
 
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
@@ -18,6 +17,8 @@ from aigc_lib.models.enhancement import VideoEnhancer, noise_level, shrink
 from aigc_lib.training.checkpoints import load
 from aigc_lib.training.devices import resolve_device
 from aigc_lib.training.previews import to_uint8
+from aigc_lib.trust.exports import exported
+from aigc_lib.trust.provenance import COMPOSITE, ENHANCED
 
 MAX_NOISE = 25  # grey levels of 255: what the network was trained for
 _LEVEL = 2 / 255  # a grey level in [-1, 1]
@@ -64,20 +65,20 @@ def enhance(
     if out.suffix.lower() != ".mp4":
         raise ValueError(f"videos go into a file that ends in .mp4, got {out.name!r}")
     video = open_video(source)
-    place = resolve_device(device)
+    place, networks = resolve_device(device), [] if network else ["enhancement-film"]
     network = network or load("enhancement-film").to(place)
     level = estimated_noise(video) if noise is None else noise
     frames = _enhanced(video, network, level * _LEVEL, scale, place)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
-        pictures, whole = Path(folder) / "pictures.mp4", Path(folder) / "film.mp4"
+    kind = COMPOSITE if scale > 1 else ENHANCED  # detail is invented, or noise taken away
+    made = {"parameters": {"scale": scale, "noise": level}, "source_type": kind, "edited": source}
+    with exported(out, networks=networks, **made) as whole:
+        pictures = whole.with_name("pictures.mp4")
         bar = tqdm(frames, total=video.n_frames, desc="enhancing", unit="frame", disable=not progress)
         write_video(pictures, bar, video.frame_rate)
         try:
             join(pictures, source, whole)
         except av.error.FFmpegError as error:
             raise ValueError(f"the sound of {source} cannot be put into mp4: {error.strerror or error}") from error
-        whole.replace(out)
     return out
 
 

@@ -14,6 +14,7 @@ from aigc_lib.datasets.video_files import enlarged, write_video
 from aigc_lib.models.stylegan import latent_walk
 from aigc_lib.training.checkpoints import load
 from aigc_lib.training.devices import resolve_device
+from aigc_lib.trust.exports import exported
 
 FRAME_RATE = 24  # frames a second
 SAMPLE_RATE = 24_000  # hertz
@@ -49,12 +50,14 @@ def latent_film(
     if not 1 <= seconds <= 60:
         raise ValueError(f"seconds must be 1 to 60, got {seconds}")
     generator = torch.Generator().manual_seed(seed)
+    networks = [] if network else ["stylegan-avatars"]
     network = network or load("stylegan-avatars").to(resolve_device(device))
     tunes = datasets.load("oneill")
     tune = tunes[int(torch.randint(len(tunes), (), generator=generator))]
     sound = looped_tune(tune, seconds, instrument)
     frames = latent_walk(network, round(seconds * FRAME_RATE), generator=generator)
-    write_video(out, map(enlarged, frames.split(FRAME_RATE)), FRAME_RATE, sound=sound, sample_rate=SAMPLE_RATE)
+    with exported(out, networks=networks, parameters={"seconds": seconds, "seed": seed}) as film:
+        write_video(film, map(enlarged, frames.split(FRAME_RATE)), FRAME_RATE, sound=sound, sample_rate=SAMPLE_RATE)
     return Path(out)
 
 

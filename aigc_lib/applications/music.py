@@ -24,9 +24,10 @@ from aigc_lib.datasets.music import VOICES, first_bars, first_voice
 from aigc_lib.datasets.notes import play
 from aigc_lib.models.sampling import fill_in
 from aigc_lib.models.transformer import LanguageModel
-from aigc_lib.training.checkpoints import load, write_whole
+from aigc_lib.training.checkpoints import load
 from aigc_lib.training.devices import resolve_device
 from aigc_lib.training.recipes.transformer_music import harmonise, readable
+from aigc_lib.trust.exports import exported
 
 SUFFIXES = (".musicxml", ".mid", ".wav", ".png")
 INSTRUMENTS = {"continue": "violin", "harmonise": "organ", "rhythm": "marimba"}
@@ -96,7 +97,10 @@ def music(
             piece = continued(model, melody, **how)
         else:
             piece = rhythm(model, metre or "6/8", **how)
-    _write(piece, files, INSTRUMENTS[task])
+    network = "transformer-chorales" if task == "harmonise" else "transformer-tunes"
+    given = melody.title if melody else ""
+    made = {"task": task, "melody": given, "bars": bars, "temperature": temperature, "seed": seed}
+    _write(piece, files, INSTRUMENTS[task], [network], made)
     return files
 
 
@@ -271,11 +275,14 @@ def piano_roll(piece: MusicItem, ax: Axes, *, given: int = 0) -> Axes:
     return ax
 
 
-def _write(piece: MusicItem, files: list[Path], instrument: str) -> None:
+def _write(
+    piece: MusicItem, files: list[Path], instrument: str, networks: list[str], parameters: dict[str, object]
+) -> None:
     """Each file whole or not at all; all are made before the first is written."""
     made = {file: _CONTENT[file.suffix.lower()](piece, instrument) for file in files}
     for file, content in made.items():
-        write_whole(file, content)
+        with exported(file, networks=networks, parameters=parameters) as new:
+            new.write_bytes(content)
 
 
 def _as_notation(kind: str, piece: MusicItem, instrument: str) -> bytes:

@@ -6,13 +6,12 @@ says in its corner, from the first to the last frame, that it was generated.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -20,10 +19,10 @@ from aigc_lib.applications.drawn_face import Look, Pose, check_size, draw, rando
 from aigc_lib.applications.subtitles import RULES, break_lines, burn_in
 from aigc_lib.applications.visemes import VOWELS, MouthTrack, visemes
 from aigc_lib.datasets import mandarin, timed_speech
-from aigc_lib.datasets.provenance import info
-from aigc_lib.datasets.sources import verify
 from aigc_lib.datasets.timed_speech import Span, TimedSpeech
 from aigc_lib.datasets.video_files import write_video
+from aigc_lib.trust.exports import exported
+from aigc_lib.trust.labels import labelled
 
 FRAME_RATE = 25
 LABELS = {"en": "AI-generated", "zh": "AI 生成"}
@@ -31,6 +30,7 @@ VOICES: dict[str, Callable[[str, int], TimedSpeech]] = {
     "en": lambda text, seed: timed_speech.speak(text, seed=seed),
     "zh": lambda text, seed: mandarin.speak(text),
 }
+PACKAGES = {"en": "hibari-tts", "zh": "espeakng-loader"}  # of the voices
 EXPRESSIONS = {  # smile, brows
     "neutral": (0.1, 0.0),
     "happy": (0.75, 0.25),
@@ -43,7 +43,6 @@ BLINK_SPREAD = 0.5  # standard deviation of the interval's logarithm
 _CLOSING, _SHUT, _OPENING = 0.08, 0.04, 0.12  # seconds; lids close faster than they open
 _NOD, _NOD_DISTANCE = 0.3, 0.7  # seconds: how long a nod takes, and the least from one to the next
 _QUIET = 0.3  # seconds after the last sound, in which the mouth shuts
-_LABEL_HEIGHT = 0.05  # of the shorter side
 
 
 def presenter(
@@ -101,7 +100,10 @@ def presenter(
             yield burn_in(frame, captions, FRAME_RATE, first_frame=i)
 
     bar = tqdm(frames(), total=n_frames, desc="presenter", unit="frame", disable=not progress)
-    write_video(out, bar, FRAME_RATE, sound=sound, sample_rate=said.sample_rate)
+    voice = PACKAGES[language]
+    made = {"text": text, "expression": expression, "seed": seed}
+    with exported(out, packages={voice: version(voice)}, parameters=made) as film:
+        write_video(film, bar, FRAME_RATE, sound=sound, sample_rate=said.sample_rate)
     return Path(out)
 
 
@@ -175,22 +177,3 @@ def _noise(generator: torch.Generator) -> Callable[[float], float]:
     draws = torch.rand(2, 8, generator=generator, dtype=torch.float64).numpy()
     frequencies, phases = 2 * np.pi * (0.1 + 0.5 * draws[0]), 2 * np.pi * draws[1]
     return lambda time: float(np.sin(frequencies * time + phases).sum()) / 2
-
-
-def labelled(frames: Tensor, label: str) -> Tensor:
-    """Frames (F, 3, H, W) with a label in the upper left corner: a twentieth of the shorter side, 10 pixels or more."""
-    keep, ink = _label(label, *frames.shape[2:])
-    return frames * keep + ink
-
-
-@cache
-def _label(text: str, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """How much of the picture stays, (H, W), and what comes on top, (H, W)."""
-    path = str(verify(info("glyphs"))["pylopdf_fonts_zh_cn/NotoSansSC-Regular.otf"])
-    font = ImageFont.truetype(path, max(10.0, _LABEL_HEIGHT * min(height, width)))
-    pad, box, letters = 0.4 * font.size, Image.new("L", (width, height)), Image.new("L", (width, height))
-    edges = (pad, pad, 3 * pad + font.getlength(text), pad + 1.5 * font.size)
-    ImageDraw.Draw(box).rounded_rectangle(edges, radius=pad, fill=255)
-    ImageDraw.Draw(letters).text((2 * pad, pad + 0.75 * font.size), text, fill=255, font=font, anchor="lm")
-    dark, white = (torch.from_numpy(np.array(part)) / 255 for part in (box, letters))
-    return (1 - 0.6 * dark) * (1 - white), white - (1 - white) * 0.6 * dark

@@ -33,6 +33,7 @@ from aigc_lib.datasets.notes import play
 from aigc_lib.datasets.provenance import info
 from aigc_lib.datasets.sources import verify
 from aigc_lib.training.checkpoints import load, write_whole
+from aigc_lib.trust.exports import exported
 
 # What sounds, and how it looks: Twemoji's key, metres wide, metres above the ground, metres away.
 SOUNDING = {
@@ -123,7 +124,9 @@ def scene(
         }
         page = page_of(content)
         write_whole(out.with_suffix(".json"), json.dumps(game, indent=1).encode())
-        write_whole(out, page.encode())
+        made = {"light": light, "sounds": list(sounds), "level": level, "seed": seed}
+        with exported(out, networks=["stylegan-effects"], parameters=made) as file:
+            file.write_text(page, encoding="utf-8")
         bar.update()
     return out
 

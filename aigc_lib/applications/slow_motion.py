@@ -11,6 +11,8 @@ from aigc_lib.datasets.video_files import VideoFile, open_video, write_video
 from aigc_lib.models.interpolation import both_flows, predict_next
 from aigc_lib.training.checkpoints import load
 from aigc_lib.training.devices import resolve_device
+from aigc_lib.trust.exports import exported
+from aigc_lib.trust.provenance import COMPOSITE
 
 MAX_FACTOR = 16
 
@@ -54,12 +56,16 @@ def slow_motion(
     if video.n_frames < 2:
         raise ValueError(f"{source} has a single frame; motion needs two")
     place = resolve_device(device)
+    own = {"flownet-objects": estimator, "interpolation-film": synthesis}
+    networks = [name for name, given in own.items() if given is None]
     estimator = estimator or load("flownet-objects").to(place)
     synthesis = synthesis or load("interpolation-film").to(place)
     total = (video.n_frames - 1) * factor + 1 + beyond
     frames = _slowed(video, factor, beyond, estimator, synthesis, place)
     bar = tqdm(frames, total=total, desc="slow motion", unit="frame", disable=not progress)
-    write_video(out, bar, video.frame_rate)
+    made = {"parameters": {"factor": factor, "beyond": beyond}, "source_type": COMPOSITE, "edited": source}
+    with exported(out, networks=networks, **made) as film:
+        write_video(film, bar, video.frame_rate)
     return Path(out)
 
 

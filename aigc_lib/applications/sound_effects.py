@@ -4,7 +4,6 @@ StyleGAN paints the spectrogram, Griffin and Lim's iteration finds a sound that 
 whose styles walk along a closed path, laid over each other on a circle.
 """
 
-import io
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -18,9 +17,10 @@ from tqdm.auto import tqdm
 from aigc_lib.datasets.effects import AMBIENCES, EFFECTS, KINDS, LONGEST, SAMPLE_RATE, SHORTEST, WINDOW
 from aigc_lib.models.mel import MelConfig, log_mel
 from aigc_lib.models.stylegan_editing import closed_path
-from aigc_lib.training.checkpoints import load, write_whole
+from aigc_lib.training.checkpoints import load
 from aigc_lib.training.devices import resolve_device
 from aigc_lib.training.recipes.effect_pictures import label_of, louder, paint, sounds_of, styles_of
+from aigc_lib.trust.exports import exported
 
 FORMATS = (".wav", ".flac", ".ogg")
 LOOP = (2.0, 60.0)  # seconds that an ambience lasts until it begins again
@@ -69,14 +69,14 @@ def sound_effect(
         what = "an effect" if kind in EFFECTS else "an ambience"
         raise ValueError(f"{what} such as {kind} lasts {shortest:g} to {longest:g} seconds, got {seconds:g}")
     generator = torch.Generator().manual_seed(seed)
+    networks = [] if network else ["stylegan-effects"]
     network = network or load("stylegan-effects").to(resolve_device(device))
     if kind in EFFECTS:
         audio = effect(network, kind, seconds, generator=generator)
     else:
         audio = ambience(network, kind, seconds, generator=generator, progress=progress)
-    file = io.BytesIO()
-    soundfile.write(file, audio.numpy(), SAMPLE_RATE, format=out.suffix[1:].upper())
-    write_whole(out, file.getvalue())
+    with exported(out, networks=networks, parameters={"kind": kind, "seconds": seconds, "seed": seed}) as file:
+        soundfile.write(file, audio.numpy(), SAMPLE_RATE, format=out.suffix[1:].upper())
     return out
 
 

@@ -2,7 +2,8 @@
 
 `data/course_map.yaml` lists the document's 167 items by chapter and section. An item is *taught* by notebook cells,
 named `03_algorithms#gan-five-steps`, and *guarded* by tests, named `tests/models/test_gan.py::test_name`; it is *open*
-until it has both. Names that lead nowhere count as absent, and `validate` reports them.
+until it has both. Names that lead nowhere count as absent, and `validate` reports them. The sources that items cite
+stand in `data/references.bib`.
 """
 
 import ast
@@ -16,13 +17,14 @@ from typing import Any, NamedTuple
 import yaml
 
 from aigc_lib import paths
+from aigc_lib.teaching import bibliography
+from aigc_lib.teaching.bibliography import KINDS, Reference
 
 VERDICTS = ("correct", "imprecise", "wrong")
 TYPES = (
     *("application", "claim", "code", "concept", "faq", "formula", "keywords", "mermaid", "reference", "resource"),
     *("steps", "structure", "trend"),
 )
-KINDS = ("book", "code", "documentation", "journal", "law", "news", "preprint", "proceedings")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,27 +34,6 @@ class Bug:
     line: int
     fault: str
     repair: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """A source that items cite by its key."""
-
-    authors: str
-    title: str
-    venue: str
-    year: int
-    kind: str  # one of KINDS
-    arxiv: str | None = None
-    url: str | None = None
-
-    @property
-    def citation(self) -> str:
-        """One line: authors (year), title, venue, arXiv number or address."""
-        names = self.authors.split(", ")
-        authors = " & ".join(names) if len(names) < 3 else f"{names[0]} et al."
-        where = f"arXiv:{self.arxiv}" if self.arxiv else self.url
-        return ", ".join(filter(None, (f"{authors} ({self.year})", self.title, self.venue, where)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +92,11 @@ class CourseMap:
 
 
 def load(path: Path | None = None) -> CourseMap:
-    """Read the course map, by default the package's own.
+    """Read the course map, by default the package's own, and the package's bibliography.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not YAML, or a field is missing or unknown; the message names the item.
+        ValueError: not YAML, or a field is missing or unknown; the message names the item. Or a broken bibliography.
     """
     path = path or paths.data_dir() / "course_map.yaml"
     try:
@@ -123,7 +104,7 @@ def load(path: Path | None = None) -> CourseMap:
         return CourseMap(
             chapters=tuple(Chapter(c["number"], c["zh"], c["en"]) for c in content["chapters"]),
             items=tuple(_items(content["chapters"])),
-            references={key: _record(Reference, fields, key) for key, fields in content["references"].items()},
+            references=bibliography.load(),
             keywords=tuple(content["document"]["keywords"]),
             n_lines=content["document"]["lines"],
         )
@@ -286,12 +267,21 @@ class Erratum(NamedTuple):
     finding: str
     correct: str
     taught: str  # the first cell that teaches it, or ""
+    guarded: str  # the first test that would notice if that went wrong, or ""
 
 
 def errata(course_map: CourseMap | None = None) -> list[Erratum]:
     """Everything in the document that is not correct as printed, in its order."""
     return [
-        Erratum(i.id, i.section, i.printed, i.verdict, i.finding, i.correct, i.cells[0] if i.cells else "")
+        Erratum(
+            i.id,
+            i.section,
+            i.printed,
+            i.verdict,
+            i.finding,
+            i.correct,
+            *(n[0] if n else "" for n in (i.cells, i.tests)),
+        )
         for i in (course_map or load()).items
         if i.verdict != "correct"
     ]

@@ -23,10 +23,21 @@ from aigc_lib.datasets.base import MissingDataPackage
 from aigc_lib.paths import cache_dir
 from aigc_lib.training.checkpoints import write_whole
 
-FORMATS = {".png": "image/png", ".mp4": "video/mp4", ".wav": "audio/wav"}
+FORMATS = {  # that hold a manifest themselves
+    **{".png": "image/png", ".webp": "image/webp", ".gif": "image/gif", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"},
+    **{".mp4": "video/mp4", ".wav": "audio/wav", ".flac": "audio/flac", ".mp3": "audio/mpeg"},
+}
+BESIDE = (".ogg", ".mid", ".midi", ".musicxml", ".html", ".srt", ".vtt", ".txt")  # with a manifest in FILE.c2pa
 PACKAGES = "c2pa-python cryptography"
-# IPTC's term for what a network made that was trained on examples.
-SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+# IPTC's terms (cv.iptc.org/newscodes/digitalsourcetype): what a trained network made; somebody's media that one added
+# to; the same, without a change of its main content. None: cut and joined, nothing was made.
+GENERATED, COMPOSITE, ENHANCED = (
+    "trainedAlgorithmicMedia",
+    "compositeWithTrainedAlgorithmicMedia",
+    "algorithmicallyEnhanced",
+)
+SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+SOURCE_TYPE = SOURCE_TYPES + GENERATED
 UNTRUSTED = "signingCredential.untrusted"
 _SETTINGS = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
@@ -46,20 +57,31 @@ class Credentials:
     serial: str = ""  # the certificate's number: another one is another signer, whatever the name
     generator: str = ""  # software and version
     source_type: str = ""  # IPTC's term, such as trainedAlgorithmicMedia
+    edited: str = ""  # name of the file that this one is an edit of
     ingredients: Mapping[str, str] = field(default_factory=dict)  # networks and data: name -> digest or version
     parameters: Mapping[str, Any] = field(default_factory=dict)  # of the making, such as the seed
 
 
 def sign(
-    path: Path | str, out: Path | str, *, ingredients: Mapping[str, str], parameters: Mapping[str, Any] | None = None
+    path: Path | str,
+    out: Path | str,
+    *,
+    ingredients: Mapping[str, str],
+    parameters: Mapping[str, Any] | None = None,
+    source_type: str | None = GENERATED,
+    edited: Path | str | None = None,
 ) -> Path:
     """Write a copy of a generated file that carries Content Credentials. `out` is whole or what it was before.
 
     Args:
-        path: a .png, .mp4 or .wav file; credentials that it has are replaced.
+        path: a file of `FORMATS`; credentials that it has are replaced. Of `BESIDE`: the manifest goes into a file of
+            its own next to `out`, named after it with .c2pa, and breaks if `out` changes or is missing.
         out: with the same ending; may be `path`.
         ingredients: the networks and data that made it, name -> digest or version.
         parameters: what else belongs to the making, such as the seed: JSON.
+        source_type: a term of IPTC, see above.
+        edited: the file of somebody else's making that this one is an edit of; it is named, hashed, and its own
+            credentials, if it has some, are kept. The file then says "opened" and "edited", not "created".
 
     Returns:
         `out`, as a path.
@@ -68,38 +90,65 @@ def sign(
         FileNotFoundError: no such file.
         ValueError: another ending, or the file is not of its kind.
         MissingDataPackage: c2pa-python or cryptography is not installed.
-        CheckpointError: `out` cannot be written.
+        OSError, CheckpointError: `out`, or the manifest beside it, cannot be written.
     """
     path, out = Path(path), Path(out)
     kind, c2pa = _kind(path), library()
     if out.suffix.lower() != path.suffix.lower():
         raise ValueError(f"a signed {path.suffix} file stays one, got {out.name!r} to write")
     agent = {"name": "aigc_lib", "version": __version__}
-    created = {
-        "action": "c2pa.created",
-        "digitalSourceType": SOURCE_TYPE,
-        "softwareAgent": agent,
-        "parameters": dict(parameters or {}),
-    }
+    action = {"action": "c2pa.edited" if edited else "c2pa.created", "softwareAgent": agent}
+    action |= {"digitalSourceType": SOURCE_TYPES + source_type} if source_type else {}
     manifest = {
         "claim_generator_info": [agent],
         "title": out.name,
-        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [created]}}],
+        "assertions": [
+            {"label": "c2pa.actions.v2", "data": {"actions": [action | {"parameters": dict(parameters or {})}]}}
+        ],
         "ingredients": [
             {"title": name, "relationship": "inputTo", "instance_id": what} for name, what in ingredients.items()
         ],
     }
     key, chain = _identity()
     signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, chain, key, None))
-    with path.open("rb") as file, tempfile.TemporaryFile() as signed:
-        try:
-            with c2pa.Context.from_dict(_SETTINGS, signer) as context, c2pa.Builder(manifest, context) as builder:
-                builder.sign(kind, file, signed)
-        except c2pa.C2paError as error:
-            raise ValueError(f"{path} cannot be signed as {kind}: {error}") from error
-        signed.seek(0)
-        write_whole(out, signed.read())
+    embedded = out.suffix.lower() in FORMATS
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        with (
+            path.open("rb") as file,
+            partial.open("w+b") as signed,
+            c2pa.Context.from_dict(_SETTINGS, signer) as context,
+            c2pa.Builder(manifest, context) as builder,
+        ):
+            if edited:
+                _opened(builder, Path(edited))
+            if not embedded:
+                builder.set_no_embed()
+            beside = builder.sign(kind, file, signed)
+        if not embedded:
+            write_whole(sidecar(out), bytes(beside))
+        partial.replace(out)
+    except c2pa.C2paError as error:
+        raise ValueError(f"{path} cannot be signed as {kind}: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
     return out
+
+
+def sidecar(path: Path) -> Path:
+    """Where the manifest of a file of `BESIDE` is: beside it, named after it."""
+    return path.with_name(path.name + ".c2pa")
+
+
+def _opened(builder: Any, source: Path) -> None:
+    """The first action becomes "opened", with its file as what this one comes from."""
+    import c2pa
+
+    builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
+    kind = FORMATS.get(source.suffix.lower(), "application/octet-stream")
+    digest = {"title": source.name, "relationship": "parentOf"}
+    with source.open("rb") as file:
+        builder.add_ingredient(digest, kind, file)
 
 
 def read(path: Path | str) -> Credentials:
@@ -107,14 +156,17 @@ def read(path: Path | str) -> Credentials:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: another ending than .png, .mp4 or .wav.
+        ValueError: an ending that is neither in `FORMATS` nor in `BESIDE`, or a folder.
         MissingDataPackage: c2pa-python or cryptography is not installed.
     """
     path = Path(path)
     kind, c2pa = _kind(path), library()
     try:
         with path.open("rb") as file, c2pa.Context.from_dict(_SETTINGS) as context:
-            reader = c2pa.Reader.try_create(kind, file, context=context)
+            beside = () if path.suffix.lower() in FORMATS else (_beside(path),)
+            if beside == (None,):
+                return Credentials(state="absent")
+            reader = c2pa.Reader.try_create(kind, file, *beside, context=context)
             if reader is None:
                 return Credentials(state="absent")
             with reader:
@@ -136,24 +188,40 @@ def _said(manifest: Mapping[str, Any]) -> dict[str, Any]:
         if assertion["label"].startswith("c2pa.actions")
         for action in assertion["data"]["actions"]
     ]
-    created = next((action for action in actions if "digitalSourceType" in action), {})
+    made = ("c2pa.created", "c2pa.edited")
+    created = next((action for action in actions if action.get("action") in made), {})
     agent, certificate = manifest.get("claim_generator_info", [{}])[0], manifest.get("signature_info", {})
     return {
         "signer": ", ".join(certificate[part] for part in ("common_name", "issuer") if certificate.get(part)),
         "serial": certificate.get("cert_serial_number", ""),
         "generator": f"{agent.get('name', '')} {agent.get('version', '')}".strip(),
         "source_type": created.get("digitalSourceType", "").rpartition("/")[2],
-        "ingredients": {i.get("title", ""): i.get("instance_id", "") for i in manifest.get("ingredients", [])},
+        "ingredients": {
+            i.get("title", ""): i.get("instance_id", "")
+            for i in manifest.get("ingredients", [])
+            if i.get("relationship") != "parentOf"
+        },
+        "edited": next(
+            (i.get("title", "") for i in manifest.get("ingredients", []) if i.get("relationship") == "parentOf"), ""
+        ),
         "parameters": created.get("parameters", {}),
     }
 
 
+def _beside(path: Path) -> bytes | None:
+    file = sidecar(path)
+    return file.read_bytes() if file.is_file() else None
+
+
 def _kind(path: Path) -> str:
-    if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"Content Credentials are kept in {', '.join(FORMATS)} files here, got {path.name!r}")
+    if path.is_dir():
+        raise ValueError(f"Content Credentials belong to files, but {path} is a folder")
+    if path.suffix.lower() not in (*FORMATS, *BESIDE):
+        endings = ", ".join((*FORMATS, *BESIDE))
+        raise ValueError(f"Content Credentials are made for {endings} files here, got {path.name!r}")
     if not path.is_file():
         raise FileNotFoundError(f"no file at {path}")
-    return FORMATS[path.suffix.lower()]
+    return FORMATS.get(path.suffix.lower(), "application/octet-stream")
 
 
 def library():
@@ -170,13 +238,18 @@ def _identity() -> tuple[bytes, bytes]:
     """Private key and certificate chain as PEM; made on first use, in a file that only its owner can read."""
     file = cache_dir() / "provenance" / "signer.pem"
     if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=file.parent)  # mode 0600
-        with os.fdopen(handle, "wb") as new:
-            new.write(_new_identity())
-        os.replace(partial, file)
+        write_secret(file, _new_identity())
     key, mark, chain = file.read_bytes().partition(b"-----BEGIN CERTIFICATE-----")
     return key, mark + chain
+
+
+def write_secret(file: Path, content: bytes) -> None:
+    """Into a file that only its owner can read, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=file.parent)  # mode 0600
+    with os.fdopen(handle, "wb") as new:
+        new.write(content)
+    os.replace(partial, file)
 
 
 def _new_identity() -> bytes:

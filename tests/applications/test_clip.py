@@ -196,10 +196,10 @@ def test_the_commands(film, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(application, "clip", lambda *given, **options: asked.append((given, options)) or given[1])
     assert main(["make", "clip", "A cat.", str(tmp_path / "f.mp4"), "--size", "90", "160", "--seed", "3"]) == 0
     assert asked == [(("A cat.", tmp_path / "f.mp4"), {"size": (90, 160), "seed": 3})]
-    assert main(["provenance", str(film)]) == 0
+    assert main(["verify", str(film)]) == 0
     assert "trainedAlgorithmicMedia" in capsys.readouterr().out
     data = bytearray(film.read_bytes())
     data[data.index(b"mdat") + 1000] ^= 1
     (tmp_path / "changed.mp4").write_bytes(data)
-    assert main(["provenance", str(tmp_path / "changed.mp4")]) == 1
+    assert main(["verify", str(tmp_path / "changed.mp4")]) == 1
     assert "assertion.bmffHash.mismatch" in capsys.readouterr().out

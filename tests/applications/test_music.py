@@ -91,11 +91,9 @@ def test_all_four_files_are_written_and_say_the_same(chorale, tmp_path):
 
     melody = first_bars(first_voice(chorale), 2)
     files = music("harmonise", tmp_path / "made", melody=melody, device="cpu", progress=False)
-    assert (
-        {file.suffix for file in files}
-        == {".musicxml", ".mid", ".wav", ".png"}
-        == {f.suffix for f in tmp_path.iterdir()}
-    )
+    assert {file.suffix for file in files} == {".musicxml", ".mid", ".wav", ".png"}
+    beside = {"made.mid.c2pa", "made.musicxml.c2pa"}
+    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in files} | beside
     counts = []
     for suffix in (".musicxml", ".mid"):
         score = music21.converter.parse(tmp_path / f"made{suffix}")
@@ -111,7 +109,7 @@ def test_all_four_files_are_written_and_say_the_same(chorale, tmp_path):
 
 def test_a_suffix_asks_for_one_file(tmp_path):
     (path,) = music("rhythm", tmp_path / "beat.mid", metre="2/4", bars=2, device="cpu", progress=False)
-    assert [path] == list(tmp_path.iterdir())
+    assert sorted(tmp_path.iterdir()) == [path, path.with_name("beat.mid.c2pa")]
     assert read_melody(path).notes[:, 2].unique().tolist() == [60]
 
 
@@ -120,7 +118,7 @@ def test_what_is_written_can_be_read_and_continued(tunes, suffix, tmp_path):
     melody = first_bars(datasets.load("oneill", "test")[2], 4)
     path = tmp_path / f"tune{suffix}"
     made = continued(tunes, melody, bars=2, temperature=0.8, generator=new())
-    application._write(made, [path], "violin")
+    application._write(made, [path], "violin", [], {})
     again = read_melody(path)
     assert again.notes[:, 2].tolist() == made.notes[:, 2].tolist()
     assert again.metre == made.metre

@@ -46,7 +46,7 @@ def made(tmp_path_factory):
 
 def test_everything_is_in_one_file_that_asks_for_no_other(made):
     text = made.read_text(encoding="utf-8")
-    assert sorted(path.name for path in made.parent.iterdir()) == ["scene.html", "scene.json"]
+    assert sorted(path.name for path in made.parent.iterdir()) == ["scene.html", "scene.html.c2pa", "scene.json"]
     outside = re.sub(r'<script type="application/json".*?</script>', "", text, flags=re.DOTALL)
     assert not re.search(r"https?:|//[a-z]+\.|fetch\(|XMLHttpRequest|import\(|@import|url\(", outside)
     assert "default-src 'none'" in outside

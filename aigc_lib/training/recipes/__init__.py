@@ -26,6 +26,9 @@ _WHERE = {
     "interpolation-film": ("aigc_lib.training.recipes.interpolation", "FilmInterpolation"),
     "enhancement-film": ("aigc_lib.training.recipes.enhancement", "FilmEnhancement"),
     "stylegan-effects": ("aigc_lib.training.recipes.stylegan_effects", "EffectsStyleGAN"),
+    "flow-matching-digits": ("aigc_lib.training.recipes.flow_matching", "DigitsFlow"),
+    "flow-matching-emoji": ("aigc_lib.training.recipes.flow_matching", "EmojiFlow"),
+    "flow-matching-effects": ("aigc_lib.training.recipes.flow_matching", "EffectsFlow"),
     "classifier-digits": ("aigc_lib.training.recipes.classifier", "DigitsClassifier"),
     "classifier-effects": ("aigc_lib.training.recipes.classifier", "EffectsClassifier"),
 }
