@@ -1,4 +1,4 @@
-"""The command `aigc`: train, sample, evaluate, make, verify, data, course, gpu-check. The library does the work.
+"""The command `aigc`: train, sample, evaluate, make, verify, data, course, quiz, capstone, gpu-check.
 
     aigc train gan --profile laptop         python -m aigc_lib.cli …         torchrun … -m aigc_lib.cli train gan
 
@@ -147,6 +147,30 @@ def course_coverage(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def quiz(arguments: argparse.Namespace) -> int:
+    from aigc_lib.teaching import quiz as self_test
+    from aigc_lib.teaching.quiz_progress import Progress
+
+    questions = [each for each in self_test.load() if arguments.chapter in (None, each.chapter)]
+    self_test.ask_in_terminal(questions, Progress(arguments.folder), seed=arguments.seed)
+    return 0
+
+
+def capstone_new(arguments: argparse.Namespace) -> int:
+    from aigc_lib.teaching import capstone
+
+    print(*capstone.new(arguments.folder), sep="\n")
+    return 0
+
+
+def capstone_grade(arguments: argparse.Namespace) -> int:
+    from aigc_lib.teaching import capstone
+
+    result = capstone.grade(arguments.folder)
+    print(result)
+    return 0 if result.points == sum(each.of for each in result.results) else 1
+
+
 def gpu_check(arguments: argparse.Namespace) -> int:
     from aigc_lib.training import gpu_check as check
 
@@ -223,6 +247,18 @@ def parser() -> argparse.ArgumentParser:
     command(
         course, "coverage", course_coverage, "show which items of the source document are taught, and which not yet"
     )
+
+    made = command(commands, "quiz", quiz, "ask what is not answered rightly yet of the self-test")
+    made.add_argument("--chapter", type=int, choices=range(1, 11), metavar="N", help="only this one (all)")
+    made.add_argument("--folder", type=Path, help="where answers are kept (the user's data folder)")
+    made.add_argument("--seed", type=int, default=0, help="of the options' order (0)")
+
+    project = command(commands, "capstone", None, "one's own project").add_subparsers(required=True, metavar="command")
+    for name, run, text in [
+        ("new", capstone_new, "begin a capstone folder"),
+        ("grade", capstone_grade, "judge a capstone folder by the rubric; nothing in it is executed"),
+    ]:
+        command(project, name, run, text).add_argument("folder", type=Path)
 
     command(commands, "gpu-check", gpu_check, "run the GPU's tests and every recipe on it, beside the CPU")
     return root

@@ -238,9 +238,11 @@ def test_the_likelihood_of_the_network_is_that_of_its_map():
         model.head.weight.mul_(0.1)
     x, condition = torch.randn(1, 1, 4, 4, generator=generator(), dtype=torch.float64), torch.tensor([1])
     found = model.log_likelihood(x, condition, n_steps=16)
-    way = lambda y: integrate(  # noqa: E731
-        lambda z, time: model(z, time, condition), y.view(1, 1, 4, 4), n_steps=16, start=1.0, end=0.0
-    ).flatten()
+
+    def way(y):  # in the steps of the likelihood, s with t = 1 − (1 − s)³
+        field = lambda z, at: 3 * (1 - at) ** 2 * model(z, 1 - (1 - at) ** 3, condition)  # noqa: E731
+        return integrate(field, y.view(1, 1, 4, 4), n_steps=16, start=1.0, end=0.0).flatten()
+
     jacobian = torch.autograd.functional.jacobian(way, x.flatten())
     true = torch.linalg.slogdet(jacobian).logabsdet - way(x.flatten()).square().sum() / 2 - 8 * math.log(2 * math.pi)
     assert found.item() == pytest.approx(true.item(), abs=1e-3)
