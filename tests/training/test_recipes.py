@@ -135,6 +135,7 @@ def test_names_are_full_or_short_and_wrong_ones_list_the_right_ones():
 
 def test_the_recipes_that_the_course_ships_are_shipped():
     pictures = {"classifier-digits", "gan-digits", "gan-emoji", "vae-digits", "vae-emoji"}
+    flows = {"flow-matching-digits", "flow-matching-emoji", "flow-matching-effects"}
     texts = {"rnn-shakespeare", "transformer-shakespeare", "transformer-pronunciations", "transformer-zh-en"}
     sounds = {
         "wavenet-notes",
@@ -146,7 +147,7 @@ def test_the_recipes_that_the_course_ships_are_shipped():
     }
     music = {"transformer-chorales", "transformer-tunes"}
     films = {"flownet-objects", "interpolation-film", "enhancement-film", "stylegan-avatars", "stylegan-emoji"}
-    assert pictures | texts | sounds | music | films <= set(SHIPPED)
+    assert pictures | flows | texts | sounds | music | films <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
