@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import ipywidgets
-import yaml
 
 from aigc_lib import paths
+from aigc_lib.teaching import yaml_files
 
 _HAN = "[\u4e00-\u9fff]"
 _PAIR = re.compile(rf"(?<!\*)\*([^*\n]+(?:\n[^*\n]+)?)\*(?!\*)\s*[(（]([^()（）]*{_HAN}[^()（）]*)[)）]")
@@ -52,13 +52,7 @@ def load(path: Path | None = None) -> tuple[Term, ...]:
             Chinese character, no cell such as 02_core_concepts#core-audio, or a spelling that another entry has.
     """
     path = path or paths.data_dir() / "glossary.yaml"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path.name} is no YAML: {error}") from error
-    if not isinstance(content, list) or not content:
-        raise ValueError(f"{path.name} has to be a list of entries, got {type(content).__name__}")
-    terms, owners = [_term(entry) for entry in content], {}
+    terms, owners = [_term(entry) for entry in yaml_files.entries(path, "entries")], {}
     for term in terms:
         for spelling in (term.term, *term.forms):
             if owners.setdefault(spelling.lower(), term) is not term:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from IPython.display import display
 
 from aigc_lib import paths
+from aigc_lib.teaching import yaml_files
 from aigc_lib.teaching.quiz_progress import Progress
 
 LETTERS = "ABCDEF"
@@ -78,13 +78,7 @@ def load(path: Path | None = None) -> tuple[Question, ...]:
         ValueError: the file or a question is malformed; the message names the question.
     """
     path = path or paths.data_dir() / "quiz.yaml"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path.name} is no YAML: {error}") from error
-    if not isinstance(content, list) or not content:
-        raise ValueError(f"{path.name} has to be a list of questions, got {type(content).__name__}")
-    questions = tuple(map(_question, content))
+    questions = tuple(map(_question, yaml_files.entries(path, "questions")))
     ids = [question.question_id for question in questions]
     if len(set(ids)) != len(ids):
         raise ValueError(f"an id is there twice: {sorted({each for each in ids if ids.count(each) > 1})}")
