@@ -1,4 +1,4 @@
-"""The command `aigc`: train, sample, evaluate, make, verify, data, course, quiz, capstone, gpu-check.
+"""The command `aigc`: train, sample, evaluate, make, label, verify, data, course, quiz, capstone, gpu-check.
 
     aigc train gan --profile laptop         python -m aigc_lib.cli …         torchrun … -m aigc_lib.cli train gan
 
@@ -71,6 +71,14 @@ def evaluate(arguments: argparse.Namespace) -> int:
         return 0
     metrics = training.evaluate(arguments.name, n=arguments.n, seed=arguments.seed, device=arguments.device)
     print(table([[metric, f"{value:.4g}"] for metric, value in metrics.items()]))
+    return 0
+
+
+def label(arguments: argparse.Namespace) -> int:
+    from aigc_lib.trust import labelling
+
+    number = labelling.label_file(arguments.file, arguments.out, text=arguments.text, mark=not arguments.no_mark)
+    print(f"{arguments.out}: labelled{'' if arguments.no_mark else ', marked'} and signed as number {number:08x}")
     return 0
 
 
@@ -221,6 +229,12 @@ def parser() -> argparse.ArgumentParser:
         required=True, metavar="command"
     )
     cli_make.add_commands(make, command, placed, seeded)
+
+    made = command(commands, "label", label, "label, mark and sign a generated .png or .wav file")
+    made.add_argument("file", type=Path, help="picture or sound")
+    made.add_argument("--out", type=Path, required=True, help="file to write, with the same ending")
+    made.add_argument("--text", default="AI 生成 / AI-generated", help="what a picture says (AI 生成 / AI-generated)")
+    made.add_argument("--no-mark", action="store_true", help="for what is too small, short or flat to carry a mark")
 
     made = command(commands, "verify", verify, "say whether a file is as it was signed, and how it was made")
     made.add_argument("file", type=Path, help="picture, sound, film, or a file with its .c2pa beside it")

@@ -52,17 +52,25 @@ def labelled_start(chunks: Iterable[Tensor], frame_rate: float, label: str = LAB
 
 
 @cache
-def _label(text: str, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """How much of the picture stays, (H, W), and what comes on top, (H, W)."""
+def box(text: str, height: int, width: int) -> tuple[ImageFont.FreeTypeFont, tuple[float, float, float, float]]:
+    """Font, and the box's left, top, right and bottom in pixels, beyond the picture if that is too narrow."""
     path = str(verify(info("glyphs"))["pylopdf_fonts_zh_cn/NotoSansSC-Regular.otf"])
     capital = ImageFont.truetype(path, 1000).getbbox("I")
     wanted = max(8.0, LEAST_HEIGHT * min(height, width))
     font = ImageFont.truetype(path, np.ceil(1000 * wanted / (capital[3] - capital[1])))
-    pad, box, letters = 0.4 * font.size, Image.new("L", (width, height)), Image.new("L", (width, height))
-    edges = (pad, pad, 3 * pad + font.getlength(text), pad + 1.5 * font.size)
-    ImageDraw.Draw(box).rounded_rectangle(edges, radius=pad, fill=255)
-    ImageDraw.Draw(letters).text((2 * pad, pad + 0.75 * font.size), text, fill=255, font=font, anchor="lm")
-    dark, white = (torch.from_numpy(np.array(part)) / 255 for part in (box, letters))
+    pad = 0.4 * font.size
+    return font, (pad, pad, 3 * pad + font.getlength(text), pad + 1.5 * font.size)
+
+
+@cache
+def _label(text: str, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """How much of the picture stays, (H, W), and what comes on top, (H, W)."""
+    font, edges = box(text, height, width)
+    ground, letters = Image.new("L", (width, height)), Image.new("L", (width, height))
+    ImageDraw.Draw(ground).rounded_rectangle(edges, radius=edges[0], fill=255)
+    place = (2 * edges[0], edges[1] + 0.75 * font.size)
+    ImageDraw.Draw(letters).text(place, text, fill=255, font=font, anchor="lm")
+    dark, white = (torch.from_numpy(np.array(part)) / 255 for part in (ground, letters))
     return (1 - DARK * dark) * (1 - white), white - (1 - white) * DARK * dark
 
 
