@@ -75,9 +75,10 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 
 def label(arguments: argparse.Namespace) -> int:
-    from aigc_lib.trust import labelling
+    from aigc_lib.trust import labelling, labels
 
-    number = labelling.label_file(arguments.file, arguments.out, text=arguments.text, mark=not arguments.no_mark)
+    text = labels.LABEL if arguments.text is None else arguments.text
+    number = labelling.label_file(arguments.file, arguments.out, text=text, mark=not arguments.no_mark)
     print(f"{arguments.out}: labelled{'' if arguments.no_mark else ', marked'} and signed as number {number:08x}")
     return 0
 
@@ -233,7 +234,7 @@ def parser() -> argparse.ArgumentParser:
     made = command(commands, "label", label, "label, mark and sign a generated .png or .wav file")
     made.add_argument("file", type=Path, help="picture or sound")
     made.add_argument("--out", type=Path, required=True, help="file to write, with the same ending")
-    made.add_argument("--text", default="AI 生成 / AI-generated", help="what a picture says (AI 生成 / AI-generated)")
+    made.add_argument("--text", help="what a picture says (AI 生成 / AI-generated)")
     made.add_argument("--no-mark", action="store_true", help="for what is too small, short or flat to carry a mark")
 
     made = command(commands, "verify", verify, "say whether a file is as it was signed, and how it was made")
