@@ -121,7 +121,8 @@ def allowed_tokens(before: Tensor, key_signatures: Sequence[int], *, parallels: 
     Args:
         before: (B, t) tokens, whole frames and the beginning of one, of chorales in C.
         key_signatures: of each, in which the ranges hold.
-        parallels: allow a note that would move in parallel fifths or octaves with a voice that is there already.
+        parallels: allow a note that would move in parallel fifths or octaves with a voice that is there already, from
+            the last chord in which a note began, be there a rest between. Notes between two eighths are not seen.
 
     Returns:
         (B, CHORALE_TOKENS) bool.
@@ -140,10 +141,13 @@ def allowed_tokens(before: Tensor, key_signatures: Sequence[int], *, parallels: 
         return allowed
     last = before[:, -FRAME].cpu()
     if not parallels and place > 2:
+        frames = before[:, : before.shape[1] - place].unflatten(1, (-1, FRAME)).cpu()
+        since = is_onset(frames[:, :, 2:]).any(dim=2).flip(1).int().argmax(dim=1)  # frames since a note began
+        chord = frames[torch.arange(len(frames)), frames.shape[1] - 1 - since]
         for other in range(2, place):
-            then, now = (before[:, before.shape[1] - place + other - back].cpu() for back in (FRAME, 0))
+            now = before[:, before.shape[1] - place + other].cpu()
             sign = 1 if ORDER[place - 2] < ORDER[other - 2] else -1  # the higher voice minus the lower one
-            allowed &= ~_parallels(last, then, now, sign)
+            allowed &= ~_parallels(chord[:, place], chord[:, other], now, sign)
     held = torch.where(is_onset(last), last + _HELD - _ONSET, last)
     rows = (held >= _HELD).nonzero().flatten()
     allowed[rows, held[rows]] = True

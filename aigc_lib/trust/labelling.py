@@ -28,7 +28,7 @@ def label_file(
     and made softer, all channels alike, if they exceed 0.8. The field names `number` as what was produced.
 
     Args:
-        path: an RGB, grey or palette picture with 8 bits and no transparency, wide enough for the words; or a sound.
+        path: an RGB, grey or palette picture with 8 bits and no transparency, with room for the words; or a sound.
             To carry a mark, a picture needs 128 pixels a side and texture, a sound about five seconds and 16,000 to
             48,000 Hz.
         out: with the same ending; may be `path`.
@@ -86,13 +86,6 @@ def _labelled_picture(path: Path, text: str) -> NDArray:
                 f"expected 8 bits a colour and no transparency, got mode {image.mode} in {path.name}; flatten it first"
             )
         pixels = torch.from_numpy(np.array(image.convert("RGB")))
-    height, width, _ = pixels.shape
-    _, (_, _, right, bottom) = labels.box(text, height, width)
-    if right > width or bottom > height:
-        raise ValueError(
-            f"the label {text!r} needs {right:.0f} x {bottom:.0f} pixels, {path.name} has {width} x {height}; "
-            "enlarge it or shorten the label"
-        )
     seen = labels.labelled(pixels.permute(2, 0, 1)[None] / 127.5 - 1, text)[0].permute(1, 2, 0)
     return ((seen + 1) * 127.5).round().clamp(0, 255).byte().numpy()
 

@@ -34,9 +34,12 @@ _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 
 
 def labelled(frames: Tensor, label: str = LABEL) -> Tensor:
-    """Pictures (F, 3, H, W) in [-1, 1] with a label in the upper left corner.
+    """Pictures (F, 3, H, W) in [-1, 1] with a label in the upper left corner, in lines where one is too long.
 
     Its capitals are a twentieth of the shorter side high, or 8 pixels, white on a box that darkens what is below.
+
+    Raises:
+        ValueError: a label without words, or a picture in which it would not stay whole.
     """
     keep, ink = _label(label, *frames.shape[2:])
     return frames * keep + ink
@@ -52,24 +55,33 @@ def labelled_start(chunks: Iterable[Tensor], frame_rate: float, label: str = LAB
 
 
 @cache
-def box(text: str, height: int, width: int) -> tuple[ImageFont.FreeTypeFont, tuple[float, float, float, float]]:
-    """Font, and the box's left, top, right and bottom in pixels, beyond the picture if that is too narrow."""
+def _label(text: str, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """How much of the picture stays, (H, W), and what comes on top, (H, W)."""
     path = str(verify(info("glyphs"))["pylopdf_fonts_zh_cn/NotoSansSC-Regular.otf"])
     capital = ImageFont.truetype(path, 1000).getbbox("I")
     wanted = max(8.0, LEAST_HEIGHT * min(height, width))
     font = ImageFont.truetype(path, np.ceil(1000 * wanted / (capital[3] - capital[1])))
-    pad = 0.4 * font.size
-    return font, (pad, pad, 3 * pad + font.getlength(text), pad + 1.5 * font.size)
-
-
-@cache
-def _label(text: str, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """How much of the picture stays, (H, W), and what comes on top, (H, W)."""
-    font, edges = box(text, height, width)
+    pad, pitch = 0.4 * font.size, 1.3 * font.size
+    lines = []
+    for word in text.split():
+        for part in [word] if 2 * pad + font.getlength(word) <= width else word.replace("-", "- ").split():
+            if lines and 2 * pad + font.getlength(f"{lines[-1]} {part}") <= width:
+                lines[-1] += f" {part}"
+            else:
+                lines.append(part)
+    if not lines:
+        raise ValueError("a label needs words, got none")
+    right, bottom = 2 * pad + max(map(font.getlength, lines)), pad + 0.2 * font.size + pitch * len(lines)
+    if right > width or bottom > height:
+        raise ValueError(
+            f"the label {text!r} needs {right:.0f} x {bottom:.0f} pixels, the picture has {width} x {height}; "
+            "enlarge it or shorten the label"
+        )
     ground, letters = Image.new("L", (width, height)), Image.new("L", (width, height))
-    ImageDraw.Draw(ground).rounded_rectangle(edges, radius=edges[0], fill=255)
-    place = (2 * edges[0], edges[1] + 0.75 * font.size)
-    ImageDraw.Draw(letters).text(place, text, fill=255, font=font, anchor="lm")
+    ImageDraw.Draw(ground).rounded_rectangle((pad, pad, right + pad, bottom), radius=pad, fill=255)
+    for i, line in enumerate(lines):
+        place = (2 * pad, pad + 0.75 * font.size + i * pitch)
+        ImageDraw.Draw(letters).text(place, line, fill=255, font=font, anchor="lm")
     dark, white = (torch.from_numpy(np.array(part)) / 255 for part in (ground, letters))
     return (1 - DARK * dark) * (1 - white), white - (1 - white) * DARK * dark
 

@@ -19,12 +19,14 @@ from tests.notebooks.rules import (
     it_checks_something,
     it_is_small,
     it_opens_with_title_prerequisites_and_cost,
+    least_squares_name_their_driver,
     numbered_headings_carry_the_documents_titles,
     outputs_name_no_path_of_a_machine,
     outputs_that_nbval_ignores_are_followed_by_a_check,
     pictures_have_alternative_text,
     prose_is_short,
     the_parameters_are_the_three_and_begin_follows,
+    unnamed_solvers,
     words,
 )
 
@@ -66,6 +68,12 @@ def test_chapter_checks_something(name):
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "notebooks" / "solutions").glob("*.ipynb")))
 def test_solutions(name, rule):
     assert rule(stored(f"solutions/{name}")) == []
+
+
+@pytest.mark.parametrize("folder", ["aigc_lib", "tests"])
+def test_least_squares_name_their_driver(folder):
+    sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / folder).rglob("*.py")}
+    assert {path: lines for path, source in sources.items() if (lines := unnamed_solvers(source))} == {}
 
 
 # The rules notice what they forbid -----------------------------------------------------------------------------------
@@ -132,6 +140,7 @@ def showing(data, **metadata):
         (outputs_name_no_path_of_a_machine, [build.code("1", text=f"{ROOT}/data")]),
         (code_asks_nothing_of_the_network, [build.code("load('https://example.org/x.csv')")]),
         (code_asks_nothing_of_the_network, [build.code("import requests")]),
+        (least_squares_name_their_driver, [build.code("w = torch.linalg.lstsq(a, b).solution")]),
         (pictures_have_alternative_text, [showing({"image/png": "iVBORw0KGgo="})]),
         (pictures_have_alternative_text, [showing({"text/html": '<img src="data:image/png;base64,iVBO">'})]),
         (pictures_have_alternative_text, [showing({"text/html": '<img alt="" src="x">'})]),

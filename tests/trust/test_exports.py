@@ -227,6 +227,21 @@ def test_letters_have_the_contrast_that_the_accessibility_guidelines_ask_for(gro
     assert light == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.parametrize("label", [labels.LABEL, "AI-generated · AIGC course"])
+def test_a_label_too_long_for_a_line_goes_on_in_the_next_and_stays_whole(label):
+    ink = [labels.labelled(torch.full((1, 3, *size), -1.0), label)[0, 0] > 0.3 for size in ((96, 96), (96, 400))]
+    below, beside = (torch.diff(letters.any(dim=1).int()).clamp(min=0).sum() for letters in ink)
+    assert below > beside
+    assert not ink[0][:, -3:].any()
+    assert ink[0].sum().item() == pytest.approx(ink[1].sum().item(), rel=0.03)  # a letter may lie between two columns
+
+
+@pytest.mark.parametrize(("label", "size"), [(labels.LABEL, (96, 48)), (labels.LABEL, (24, 96)), (" ", (96, 96))])
+def test_a_label_that_would_not_stay_whole_is_refused(label, size):
+    with pytest.raises(ValueError, match="needs"):
+        labels.labelled(torch.zeros(1, 3, *size), label)
+
+
 def test_a_film_is_labelled_for_two_seconds_and_not_longer():
     chunks = [torch.zeros(7, 3, 64, 96)] * 12
     film = torch.cat(list(labels.labelled_start(chunks, 25)))

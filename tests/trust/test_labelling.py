@@ -96,7 +96,7 @@ def test_the_words_are_texture_enough_for_the_mark_of_a_flat_picture(tmp_path):
     ("name", "make", "message"),
     [
         ("see_through.png", lambda f: noise_picture(f, mode="RGBA"), "transparency"),
-        ("small.png", lambda f: noise_picture(f, (100, 100)), "needs .* pixels"),
+        ("small.png", lambda f: noise_picture(f, (64, 64)), "needs .* pixels"),
         ("text.png", lambda f: f.write_text("no picture"), "cannot be read"),
         ("silent.wav", lambda f: soundfile.write(f, np.zeros(96_000), 16_000), "silent"),
         ("coarse.wav", lambda f: noise_sound(f, rate=8000), "16,000|16000"),
@@ -128,7 +128,9 @@ def test_a_sheet_of_digits_is_labelled_without_a_mark_and_the_message_says_how(t
 
 def test_a_label_that_does_not_fit_is_refused_and_not_cropped(tmp_path):
     with pytest.raises(ValueError, match="shorten the label"):
-        label_file(noise_picture(tmp_path / "one.png"), tmp_path / "two.png", text="made by a machine " * 3)
+        label_file(
+            noise_picture(tmp_path / "one.png"), tmp_path / "two.png", text="made by a machine".replace(" ", "_") * 9
+        )
 
 
 def test_other_endings_to_write_numbers_and_missing_files_are_refused(tmp_path):
